@@ -1,0 +1,1 @@
+//! A small ZooKeeper client for tests and load generation.
