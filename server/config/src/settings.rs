@@ -1,0 +1,351 @@
+//! The configuration of a standalone server as typed values: what the rest of the server reads.
+//!
+//! Units end the names. Where ZooKeeper writes −1 or 0 for "none", there is an `Option` here, except in the
+//! per-address and total connection limits, where 0 is the word that operators know.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Everything that an operator can decide about a standalone server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where snapshots and `myid` live (`dataDir`); `version-2` is below it.
+    pub data_dir: PathBuf,
+    /// Where transaction logs live (`dataLogDir`); equal to `data_dir` unless set.
+    pub data_log_dir: PathBuf,
+    /// Whether missing directories are created (`datadir.autocreate`).
+    pub create_directories: bool,
+    /// Whether a member without data counts as empty rather than unknown (`db.autocreate`).
+    pub create_database: bool,
+    /// The unit of ZooKeeper's times (`tickTime`).
+    pub tick_time_ms: u32,
+    /// The address for clients, and what is done to their sockets.
+    pub listen: Listen,
+    /// Session time-outs.
+    pub sessions: Sessions,
+    /// What clients may use up.
+    pub limits: Limits,
+    /// The transaction log.
+    pub log: Log,
+    /// Snapshots and when to take them.
+    pub snapshots: Snapshots,
+    /// Removal of old snapshots and logs.
+    pub purge: Purge,
+    /// Which kinds of nodes and rules exist.
+    pub nodes: Nodes,
+    /// The reaper of container and TTL nodes.
+    pub reaper: Reaper,
+    /// Who is who, and who may enter.
+    pub auth: Auth,
+    /// The four-letter words that are answered.
+    pub words: Words,
+    /// Whether a server cut off from its ensemble answers reads (`readonlymode.enabled`).
+    pub read_only_mode: bool,
+    /// Whether tree digests are kept and logged (`digest.enabled`).
+    pub digests: bool,
+    /// Whether closeSession transactions list the ephemerals that they delete (`closeSessionTxn.enabled`).
+    pub close_session_lists_ephemerals: bool,
+    /// How the server uses this machine; Ringkeeper's own settings.
+    pub machine: Machine,
+}
+
+impl Config {
+    /// The configuration of a server that was told nothing: 127.0.0.1:2181, `./data`, a tick of 2000 ms.
+    pub fn defaults() -> Config {
+        Config {
+            data_dir: PathBuf::from("./data"),
+            data_log_dir: PathBuf::from("./data"),
+            create_directories: true,
+            create_database: true,
+            tick_time_ms: 2000,
+            listen: Listen {
+                host: Host::Ip(IpAddr::from([127, 0, 0, 1])),
+                port: 2181,
+                backlog: None,
+                tcp_keep_alive: false,
+                sessionless_timeout_ms: 10_000,
+            },
+            sessions: Sessions { timeout_min_ms: 4000, timeout_max_ms: 40_000 },
+            limits: Limits {
+                connections_per_address_max: 60,
+                connections_max: 0,
+                requests_outstanding_max: 1000,
+                packet_bytes_max: 0xf_ffff,
+                packet_extra_bytes: 0xf_ffff,
+            },
+            log: Log {
+                segment_kib: 65_536,
+                size_limit_kib: None,
+                force_sync: true,
+                sync_warning_ms: 1000,
+                batch_records_max: 1000,
+                flush_delay_ms: 0,
+            },
+            snapshots: Snapshots {
+                every_transactions: 100_000,
+                every_log_kib: Some(4_194_304),
+                compression: Compression::None,
+                trust_empty: false,
+                last_processed_zxid: true,
+            },
+            purge: Purge { retain_count: 3, interval_ms: None },
+            nodes: Nodes { extended_types: false, emulate_353_ttl: false, enforce_quota: false },
+            reaper: Reaper { check_interval_ms: 60_000, per_minute_max: 10_000, never_used_ms: None },
+            auth: Auth {
+                skip_acl: false,
+                digest_enabled: true,
+                digest_algorithm: DigestAlgorithm::Sha1,
+                super_digest: None,
+                ensemble_names: Vec::new(),
+                enforced_schemes: None,
+            },
+            words: Words::Listed(BTreeSet::new()),
+            read_only_mode: false,
+            digests: true,
+            close_session_lists_ephemerals: true,
+            machine: Machine { backend: Backend::Auto, shards: None },
+        }
+    }
+}
+
+/// The address for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address (`clientPortAddress`); every address unless set in a file.
+    pub host: Host,
+    /// The port (`clientPort`); 0 lets the system choose one.
+    pub port: u16,
+    /// How many connections may wait to be accepted (`clientPortListenBacklog`); `None` leaves it to the server.
+    pub backlog: Option<u32>,
+    /// Whether client sockets have SO_KEEPALIVE (`clientTcpKeepAlive`).
+    pub tcp_keep_alive: bool,
+    /// How long a connection may stay without a session (`nio.sessionlessCnxnTimeout`).
+    pub sessionless_timeout_ms: u32,
+}
+
+/// An address to bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Every address of the machine, both families.
+    Any,
+    /// This address.
+    Ip(IpAddr),
+    /// Whatever this name resolves to; the binder resolves it.
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Any => f.write_str("0.0.0.0"),
+            Host::Ip(address) => write!(f, "{address}"),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Session time-outs: what a client asks for is moved between these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// `minSessionTimeout`; twice the tick unless set. Never more than the other.
+    pub timeout_min_ms: u32,
+    /// `maxSessionTimeout`; twenty ticks unless set.
+    pub timeout_max_ms: u32,
+}
+
+/// What clients may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections from one address (`maxClientCnxns`); 0 is no limit.
+    pub connections_per_address_max: u32,
+    /// Connections in all (`maxCnxns`); 0 is no limit.
+    pub connections_max: u32,
+    /// Requests accepted and not yet answered, over all connections (`globalOutstandingLimit`).
+    pub requests_outstanding_max: u32,
+    /// The longest packet and buffer from a client (`jute.maxbuffer`).
+    pub packet_bytes_max: u32,
+    /// By how much records between servers and on disk may exceed it (`jute.maxbuffer.extrasize`).
+    pub packet_extra_bytes: u32,
+}
+
+/// The transaction log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Space prepared at a time (`preAllocSize`).
+    pub segment_kib: u64,
+    /// The size after which the log goes on in a new file (`txnLogSizeLimitInKb`).
+    pub size_limit_kib: Option<u64>,
+    /// Whether an answer waits until its write is on disk (`forceSync`). Without it, a power failure loses answers.
+    pub force_sync: bool,
+    /// A sync that takes longer is warned about (`fsync.warningthresholdms`).
+    pub sync_warning_ms: u64,
+    /// Records in one sync at most (`maxBatchSize`).
+    pub batch_records_max: u32,
+    /// How long a batch waits for company (`flushDelay`); 0 is not at all.
+    pub flush_delay_ms: u64,
+}
+
+/// Snapshots and when to take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// Transactions between snapshots, about (`snapCount`); at least 2.
+    pub every_transactions: u32,
+    /// Log volume between snapshots, about (`snapSizeLimitInKb`).
+    pub every_log_kib: Option<u64>,
+    /// How they are written (`snapshot.compression.method`). All kinds are read.
+    pub compression: Compression,
+    /// Whether logs without any snapshot are believed (`snapshot.trust.empty`).
+    pub trust_empty: bool,
+    /// Whether the zxid of the snapshot is written into it (`serializeLastProcessedZxid.enabled`).
+    pub last_processed_zxid: bool,
+}
+
+/// The compression of snapshot files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// `snapshot.<zxid>`.
+    None,
+    /// `snapshot.<zxid>.gz`.
+    Gzip,
+    /// `snapshot.<zxid>.snappy`.
+    Snappy,
+}
+
+/// Removal of old snapshots and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purge {
+    /// Snapshots that are kept (`autopurge.snapRetainCount`); at least 3.
+    pub retain_count: u32,
+    /// The time between two purges (`autopurge.purgeInterval`); `None` is never.
+    pub interval_ms: Option<u64>,
+}
+
+/// Which kinds of nodes and rules exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nodes {
+    /// Whether TTL nodes can be created (`extendedTypesEnabled`).
+    pub extended_types: bool,
+    /// Whether ephemeral owners are read as ZooKeeper 3.5.3 wrote TTLs (`emulate353TTLNodes`).
+    pub emulate_353_ttl: bool,
+    /// Whether quotas refuse writes (`enforceQuota`).
+    pub enforce_quota: bool,
+}
+
+/// The reaper of container and TTL nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaper {
+    /// The time between two searches (`znode.container.checkIntervalMs`).
+    pub check_interval_ms: u32,
+    /// Deletions in a minute at most (`znode.container.maxPerMinute`).
+    pub per_minute_max: u32,
+    /// After which time a container that never had a child goes (`znode.container.maxNeverUsedIntervalMs`).
+    pub never_used_ms: Option<u64>,
+}
+
+/// Who is who, and who may enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Whether ACLs are not checked at all (`skipACL`).
+    pub skip_acl: bool,
+    /// Whether the `digest` scheme exists (`DigestAuthenticationProvider.enabled`).
+    pub digest_enabled: bool,
+    /// The hash of the `digest` scheme (`DigestAuthenticationProvider.digestAlg`).
+    pub digest_algorithm: DigestAlgorithm,
+    /// The digest identity that is the super user (`DigestAuthenticationProvider.superDigest`), as `user:base64`.
+    pub super_digest: Option<Secret>,
+    /// The names that the `ensemble` scheme accepts (`ensembleAuthName`); empty if not set.
+    pub ensemble_names: Vec<String>,
+    /// The schemes by one of which a connection must have authenticated before its requests are served
+    /// (`enforce.auth.enabled`, `enforce.auth.schemes`); never empty.
+    pub enforced_schemes: Option<Vec<String>>,
+}
+
+/// The hash of the `digest` scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant is the name of the algorithm")]
+pub enum DigestAlgorithm {
+    Md5,
+    Sha1,
+    Sha224,
+    Sha256,
+    Sha384,
+    Sha512,
+    Sha3_224,
+    Sha3_256,
+    Sha3_384,
+    Sha3_512,
+}
+
+impl DigestAlgorithm {
+    /// Every algorithm with the name that Java gives it.
+    pub const ALL: [(&'static str, DigestAlgorithm); 10] = [
+        ("MD5", DigestAlgorithm::Md5),
+        ("SHA-1", DigestAlgorithm::Sha1),
+        ("SHA-224", DigestAlgorithm::Sha224),
+        ("SHA-256", DigestAlgorithm::Sha256),
+        ("SHA-384", DigestAlgorithm::Sha384),
+        ("SHA-512", DigestAlgorithm::Sha512),
+        ("SHA3-224", DigestAlgorithm::Sha3_224),
+        ("SHA3-256", DigestAlgorithm::Sha3_256),
+        ("SHA3-384", DigestAlgorithm::Sha3_384),
+        ("SHA3-512", DigestAlgorithm::Sha3_512),
+    ];
+
+    /// The name that Java gives it.
+    pub fn java_name(self) -> &'static str {
+        let (name, _) = Self::ALL[self as usize];
+        name
+    }
+}
+
+/// A text that is not shown when its holder is printed for debugging.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The four-letter words that are answered (`4lw.commands.whitelist`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// All of them.
+    All,
+    /// These, and the ones that are always answered.
+    Listed(BTreeSet<String>),
+}
+
+impl Config {
+    /// Whether a four-letter word is answered: a listed one, `srvr` always, `isro` in read-only mode.
+    pub fn answers_word(&self, word: &str) -> bool {
+        let listed = match &self.words {
+            Words::All => true,
+            Words::Listed(words) => words.contains(word),
+        };
+        listed || word == "srvr" || (word == "isro" && self.read_only_mode)
+    }
+}
+
+/// How the server uses this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// How it talks to the kernel (`ringkeeper.backend`).
+    pub backend: Backend,
+    /// The number of network shards (`ringkeeper.shards`); `None` leaves it to the server.
+    pub shards: Option<u16>,
+}
+
+/// How the server talks to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// io_uring where the kernel allows it, epoll elsewhere.
+    Auto,
+    /// io_uring, or do not start.
+    Uring,
+    /// epoll.
+    Epoll,
+}

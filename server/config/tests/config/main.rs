@@ -1,0 +1,34 @@
+//! What operators write, and what comes of it. Golden texts: a changed message is a changed line here.
+
+mod errors;
+mod installations;
+mod sources;
+
+use config::{Config, Errors, Invocation, Level, Loaded, load};
+
+/// Loads what these arguments, this file `zoo.cfg` and this environment say.
+fn load_all(arguments: &[&str], file: Option<&str>, environment: &[(&str, &str)]) -> Result<Loaded, Errors> {
+    let arguments = arguments.iter().copied().chain(file.map(|_| "zoo.cfg"));
+    let invocation = Invocation::parse(arguments).expect("arguments that can be parsed");
+    let environment: Vec<(String, String)> =
+        environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    load(&invocation, file.map(|text| ("zoo.cfg", text.as_bytes())), &environment)
+}
+
+/// The least that a file must say, with more lines after it.
+fn with_minimum(lines: &str) -> String {
+    format!("dataDir=/d\nclientPort=2181\n{lines}")
+}
+
+/// The configuration of a file that must load.
+fn config_of(lines: &str) -> Config {
+    match load_all(&[], Some(&with_minimum(lines)), &[]) {
+        Ok(loaded) => loaded.config,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// The warnings of this level, one a line.
+fn warnings_of(loaded: &Loaded, level: Level) -> Vec<String> {
+    loaded.warnings.iter().filter(|warning| warning.level == level).map(ToString::to_string).collect()
+}
