@@ -1,0 +1,494 @@
+//! A disk in memory that keeps a journal of every change, and can show what a power cut at any moment may leave behind.
+//!
+//! The rules of the cut, chosen harsher than any file system is: a write that was not made durable may be kept or lost
+//! for each sector of 512 bytes on its own; a write in flight at the cut likewise; names (creations, renames, removals)
+//! since the last `sync_dir` of their directory are kept up to some moment and lost after it; syncing a file does not
+//! make its name durable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use proto::Millis;
+
+use crate::disk::{Disk, FileBytes, FileStat, Mode, WriteFile, parent};
+
+/// What is written or lost as one piece.
+pub const SECTOR: usize = 512;
+
+type FileId = usize;
+
+#[derive(Clone)]
+enum Event {
+    Dir { path: PathBuf },
+    Link { path: PathBuf, file: FileId },
+    Unlink { path: PathBuf },
+    Rename { from: PathBuf, to: PathBuf },
+    SyncDir { dir: PathBuf },
+    Write { file: FileId, offset: usize, bytes: Arc<[u8]>, durable: bool },
+    Zeros { file: FileId, bytes: usize },
+    Length { file: FileId, bytes: usize },
+    Sync { file: FileId },
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    modified: i64,
+}
+
+#[derive(Default)]
+struct State {
+    journal: Vec<Event>,
+    names: BTreeMap<PathBuf, FileId>,
+    dirs: BTreeSet<PathBuf>,
+    files: Vec<Content>,
+    locked: BTreeSet<PathBuf>,
+    capacity: Option<u64>,
+}
+
+/// The disk. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryDisk(Arc<Mutex<State>>);
+
+impl MemoryDisk {
+    /// An empty disk of unlimited size.
+    pub fn new() -> MemoryDisk {
+        MemoryDisk::default()
+    }
+
+    /// Limits the bytes that all files together may have; what goes beyond fails with `StorageFull`.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    /// Changes so far: the moments at which [`MemoryDisk::crash`] can cut.
+    pub fn moments(&self) -> usize {
+        self.state().journal.len()
+    }
+
+    /// What a power cut leaves behind if it strikes while change number `moment` is under way: all before it have
+    /// returned. `kept` is asked about each thing in doubt.
+    pub fn crash(&self, moment: usize, kept: &mut dyn FnMut() -> bool) -> MemoryDisk {
+        let state = self.state();
+        let (done, in_flight) = (&state.journal[..moment], state.journal.get(moment));
+        let mut after = State { capacity: state.capacity, ..State::default() };
+        after.files.resize_with(state.files.len(), Content::default);
+
+        // Names: for each directory, everything up to its last sync, then a prefix of the rest.
+        let dir_of = |event: &Event| match event {
+            Event::Link { path, .. } | Event::Unlink { path } => Some(parent(path)),
+            Event::Rename { to, .. } => Some(parent(to)),
+            _ => None,
+        };
+        let mut synced: BTreeMap<&Path, usize> = BTreeMap::new();
+        for (at, event) in done.iter().enumerate() {
+            if let Event::SyncDir { dir } = event {
+                synced.insert(dir, at);
+            }
+        }
+        let mut cut: BTreeSet<PathBuf> = BTreeSet::new();
+        for (at, event) in done.iter().chain(in_flight).enumerate() {
+            if let Event::Dir { path } = event {
+                after.dirs.insert(path.clone());
+            }
+            let Some(dir) = dir_of(event) else { continue };
+            let certain = synced.get(&*dir).is_some_and(|&sync| at < sync);
+            if !certain && (cut.contains(&dir) || !kept()) {
+                cut.insert(dir);
+                continue;
+            }
+            after.apply_name(event);
+        }
+
+        // Content: everything up to the file's last sync, then what is kept of the rest, sector by sector.
+        let mut synced: BTreeMap<FileId, usize> = BTreeMap::new();
+        for (at, event) in done.iter().enumerate() {
+            if let Event::Sync { file } = event {
+                synced.insert(*file, at);
+            }
+        }
+        for (at, event) in done.iter().chain(in_flight).enumerate() {
+            let certain = |file: &FileId| synced.get(file).is_some_and(|&sync| at < sync);
+            match event {
+                Event::Write { file, offset, bytes, durable } => {
+                    if certain(file) || (*durable && at < moment) {
+                        after.write(*file, *offset, bytes);
+                        continue;
+                    }
+                    let mut from = 0;
+                    while from < bytes.len() {
+                        let to = bytes.len().min((*offset + from) / SECTOR * SECTOR + SECTOR - *offset);
+                        if kept() {
+                            after.write(*file, *offset + from, &bytes[from..to]);
+                        }
+                        from = to;
+                    }
+                }
+                Event::Zeros { file, bytes } => {
+                    if certain(file) || kept() {
+                        after.files[*file].bytes.clear();
+                        after.files[*file].bytes.resize(*bytes, 0);
+                    } else {
+                        after.files[*file].bytes.resize(*bytes / 2, 0);
+                    }
+                }
+                Event::Length { file, bytes } => {
+                    if certain(file) || kept() {
+                        after.files[*file].bytes.resize(*bytes, 0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        MemoryDisk(Arc::new(Mutex::new(after)))
+    }
+
+    /// [`MemoryDisk::crash`] after the last change, with everything in doubt kept: a process killed, not a power cut.
+    pub fn killed(&self) -> MemoryDisk {
+        self.crash(self.moments(), &mut || true)
+    }
+
+    /// The bytes of a file, to be damaged by a test.
+    pub fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        let file = state.names[path];
+        change(&mut state.files[file].bytes);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic under this lock")
+    }
+}
+
+impl State {
+    fn find(&self, path: &Path) -> io::Result<FileId> {
+        self.names.get(path).copied().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, path.display().to_string()))
+    }
+
+    fn write(&mut self, file: FileId, offset: usize, bytes: &[u8]) {
+        let content = &mut self.files[file].bytes;
+        let end = offset + bytes.len();
+        if content.len() < end {
+            content.resize(end, 0);
+        }
+        content[offset..end].copy_from_slice(bytes);
+    }
+
+    fn apply_name(&mut self, event: &Event) {
+        match event {
+            Event::Link { path, file } => {
+                self.names.insert(path.clone(), *file);
+            }
+            Event::Unlink { path } => {
+                self.names.remove(path);
+            }
+            Event::Rename { from, to } => {
+                if let Some(file) = self.names.remove(from) {
+                    self.names.insert(to.clone(), file);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&mut self, event: Event) {
+        self.apply_name(&event);
+        self.journal.push(event);
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|&file| self.files[file].bytes.len() as u64).sum()
+    }
+
+    /// How much of a write to `offset..offset + len` there is room for.
+    fn room(&self, file: FileId, offset: usize, len: usize) -> usize {
+        let Some(capacity) = self.capacity else { return len };
+        let free = capacity.saturating_sub(self.used()) as usize;
+        (self.files[file].bytes.len() + free).saturating_sub(offset).min(len)
+    }
+
+    fn touch(&mut self, file: FileId) {
+        self.files[file].modified = self.journal.len() as i64;
+    }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the in-memory disk is full")
+}
+
+impl Disk for MemoryDisk {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        if !state.dirs.contains(dir) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, dir.display().to_string()));
+        }
+        let in_dir = state.names.keys().filter(|path| parent(path) == dir);
+        Ok(in_dir.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        for dir in dir.ancestors() {
+            if state.dirs.insert(dir.to_path_buf()) {
+                state.journal.push(Event::Dir { path: dir.to_path_buf() });
+            }
+        }
+        Ok(())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        let state = self.state();
+        let content = &state.files[state.find(path)?];
+        Ok(FileStat { bytes: content.bytes.len() as u64, modified: Millis(content.modified) })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        let state = self.state();
+        Ok(FileBytes::new(state.files[state.find(path)?].bytes.clone()))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let mut state = self.state();
+        if !state.dirs.contains(&parent(path)) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, parent(path).display().to_string()));
+        }
+        let file = match state.names.get(path) {
+            Some(&file) => {
+                state.files[file].bytes.clear();
+                state.journal.push(Event::Length { file, bytes: 0 });
+                file
+            }
+            None => {
+                state.files.push(Content::default());
+                let file = state.files.len() - 1;
+                state.name(Event::Link { path: path.to_path_buf(), file });
+                file
+            }
+        };
+        state.touch(file);
+        Ok(Box::new(MemoryFile { disk: self.clone(), file, position: 0, direct: false }))
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn WriteFile>> {
+        let file = self.state().find(path)?;
+        Ok(Box::new(MemoryFile { disk: self.clone(), file, position: 0, direct: mode == Mode::Direct }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.find(from)?;
+        state.name(Event::Rename { from: from.to_path_buf(), to: to.to_path_buf() });
+        Ok(())
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.state().names.contains_key(to) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, to.display().to_string()));
+        }
+        self.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.find(path)?;
+        state.name(Event::Unlink { path: path.to_path_buf() });
+        Ok(())
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let file = state.find(path)?;
+        state.files[file].bytes.resize(bytes as usize, 0);
+        state.journal.push(Event::Length { file, bytes: bytes as usize });
+        state.journal.push(Event::Sync { file });
+        state.touch(file);
+        Ok(())
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let file = state.find(path)?;
+        state.journal.push(Event::Sync { file });
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.state().journal.push(Event::SyncDir { dir: dir.to_path_buf() });
+        Ok(())
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        let state = self.state();
+        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used())))
+    }
+
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        if !self.state().locked.insert(dir.to_path_buf()) {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} is locked", dir.display())));
+        }
+        Ok(Box::new(Lock { disk: self.clone(), dir: dir.to_path_buf() }))
+    }
+}
+
+struct Lock {
+    disk: MemoryDisk,
+    dir: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.disk.state().locked.remove(&self.dir);
+    }
+}
+
+struct MemoryFile {
+    disk: MemoryDisk,
+    file: FileId,
+    position: usize,
+    direct: bool,
+}
+
+impl MemoryFile {
+    fn put(&mut self, offset: usize, bytes: &[u8], durable: bool) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let room = state.room(self.file, offset, bytes.len());
+        if room > 0 || bytes.is_empty() {
+            let kept: Arc<[u8]> = bytes[..room].into();
+            state.write(self.file, offset, &kept);
+            let durable = durable && room == bytes.len();
+            state.journal.push(Event::Write { file: self.file, offset, bytes: kept, durable });
+            state.touch(self.file);
+        }
+        if room < bytes.len() { Err(full()) } else { Ok(()) }
+    }
+
+    fn check_alignment(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let aligned = offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096);
+        if self.direct && !(aligned && bytes.as_ptr().addr().is_multiple_of(4096)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a direct write that is not aligned"));
+        }
+        Ok(())
+    }
+}
+
+impl io::Write for MemoryFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(self.position, bytes, false)?;
+        self.position += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl WriteFile for MemoryFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_alignment(offset, bytes)?;
+        self.put(offset as usize, bytes, false)
+    }
+
+    fn write_durable_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_alignment(offset, bytes)?;
+        self.put(offset as usize, bytes, true)
+    }
+
+    fn fill_zeros(&mut self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let bytes = bytes as usize;
+        if state.room(self.file, 0, bytes) < bytes {
+            return Err(full());
+        }
+        state.files[self.file].bytes.clear();
+        state.files[self.file].bytes.resize(bytes, 0);
+        state.journal.push(Event::Zeros { file: self.file, bytes });
+        state.touch(self.file);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.state().journal.push(Event::Sync { file: self.file });
+        Ok(())
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn disk_with_file(content: &[u8]) -> (MemoryDisk, PathBuf) {
+        let disk = MemoryDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let path = PathBuf::from("/d/f");
+        let mut file = disk.create(&path).unwrap();
+        file.write_all(content).unwrap();
+        (disk, path)
+    }
+
+    #[test]
+    fn what_was_synced_survives_and_the_rest_may_not() {
+        let (disk, path) = disk_with_file(b"old");
+        disk.sync_file(&path).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.open(&path, Mode::Buffered).unwrap().write_at(3, b"new").unwrap();
+        let lost = disk.crash(disk.moments(), &mut || false);
+        assert_eq!(&*lost.read(&path).unwrap(), b"old");
+        assert_eq!(&*disk.killed().read(&path).unwrap(), b"oldnew");
+    }
+
+    #[test]
+    fn a_synced_file_without_a_synced_name_may_vanish() {
+        let (disk, path) = disk_with_file(b"x");
+        disk.sync_file(&path).unwrap();
+        let lost = disk.crash(disk.moments(), &mut || false);
+        assert_eq!(lost.read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_durable_write_is_torn_by_sectors_only_while_in_flight() {
+        let (disk, path) = disk_with_file(&[0; 2048]);
+        disk.sync_file(&path).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        let moment = disk.moments();
+        disk.open(&path, Mode::Buffered).unwrap().write_durable_at(100, &[1; 1000]).unwrap();
+        let mut turn = false;
+        let torn = disk.crash(moment, &mut || {
+            turn = !turn;
+            turn
+        });
+        let torn = torn.read(&path).unwrap();
+        assert_eq!((torn[99], torn[100], torn[511], torn[512], torn[1023], torn[1024]), (0, 1, 1, 0, 0, 1));
+        let whole = disk.crash(moment + 1, &mut || false);
+        assert_eq!(whole.read(&path).unwrap()[100..1100], [1; 1000]);
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        let (disk, path) = disk_with_file(b"ab");
+        disk.set_capacity(Some(3));
+        let error = disk.open(&path, Mode::Buffered).unwrap().write_at(2, b"cd").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(&*disk.read(&path).unwrap(), b"abc");
+        assert_eq!(disk.free_bytes(Path::new("/d")).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_directory_is_locked_once() {
+        let disk = MemoryDisk::new();
+        let first = disk.lock(Path::new("/d")).unwrap();
+        assert_eq!(disk.lock(Path::new("/d")).err().map(|e| e.kind()), Some(io::ErrorKind::WouldBlock));
+        drop(first);
+        assert!(disk.lock(Path::new("/d")).is_ok());
+    }
+}
