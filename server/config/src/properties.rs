@@ -74,7 +74,12 @@ fn logical_lines(bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {
     let mut open = false;
     for (index, natural) in natural_lines(bytes).into_iter().enumerate() {
         let text = without_leading_blanks(natural);
-        if !open {
+        // As long as a logical line holds nothing, a comment or a blank line may still end it.
+        if !open || logical.last().is_some_and(|(_, line)| line.is_empty()) {
+            if open {
+                logical.pop();
+            }
+            open = false;
             if matches!(text.first(), None | Some(b'#' | b'!')) {
                 continue;
             }
@@ -87,8 +92,6 @@ fn logical_lines(bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {
         }
         open = continues;
     }
-    // A line that was nothing but a backslash and what it joined has no key at all.
-    logical.retain(|(_, line)| !line.is_empty());
     logical
 }
 
@@ -192,9 +195,17 @@ mod tests {
     }
 
     #[test]
+    fn backslash_alone_begins_no_line_yet() {
+        check("\\\n# comment\nkey=a\n", &[(3, "key", "a")]);
+        check("\\\n\nkey=a\n", &[(3, "key", "a")]);
+        check("\\\n\\\n key=a\n", &[(3, "key", "a")]);
+        check("\\\n\\\n", &[(2, "", "")]);
+    }
+
+    #[test]
     fn backslash_at_the_end_of_the_file_vanishes() {
         check("key=a\\", &[(1, "key", "a")]);
-        check("\\", &[]);
+        check("\\", &[(1, "", "")]);
     }
 
     #[test]
