@@ -16,6 +16,13 @@ pub struct ConnId(pub(crate) Key);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub(crate) Key);
 
+impl ConnId {
+    /// The connection's place in its reactor: small, and free for another one after this one's `Closed`.
+    pub fn slot(self) -> usize {
+        self.0.index as usize
+    }
+}
+
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "conn {}.{}", self.0.index, self.0.generation)

@@ -597,12 +597,20 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// Cancels what is under way and waits until the kernel has let go of every buffer; a write to a file is waited for.
+    /// Ends what is under way and waits until the kernel has let go of every buffer. Writes to files are not cut short.
     fn drop(&mut self) {
-        self.backlog.clear();
-        self.push(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build().user_data(name(Op::Cancel, 0)));
-        // Ends also a send that is not cancelled because it is just being tried again.
+        self.cancel(Op::Wake, 0);
+        let armed: Vec<u32> = self.listeners.iter_mut().filter(|(_, it)| it.armed).map(|(key, _)| key.index).collect();
+        for index in armed {
+            self.cancel(Op::Accept, index);
+        }
+        let receiving: Vec<u32> =
+            self.conns.iter_mut().filter(|(_, it)| it.receiving).map(|(key, _)| key.index).collect();
+        for index in receiving {
+            self.cancel(Op::Receive, index);
+        }
         for (_, place) in self.conns.iter_mut() {
+            // Sends fail by this.
             socket::cut(&place.stream);
         }
         loop {
