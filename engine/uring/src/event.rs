@@ -102,7 +102,8 @@ pub enum Event<'a> {
 /// Who ended a connection.
 #[derive(Debug)]
 pub enum Cause {
-    /// The client closed its side.
+    /// The client closed its side, or both. What was not being sent yet is not sent any more: pause a client that is owed an answer
+    /// computed elsewhere, if it shall get it although it has said its last word.
     Peer,
     /// The reactor was told to close or abort it.
     Local,

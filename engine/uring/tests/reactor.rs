@@ -63,7 +63,6 @@ fn thousands_of_pipelined_messages_are_echoed_in_order(mut world: World) {
             message.resize(4 + n as usize % 150, n as u8);
             client.write_all(&message).expect("written");
         }
-        client.shutdown(Shutdown::Write).expect("half closed");
     });
     let reader = thread::spawn(move || {
         let mut message = Vec::new();
@@ -73,6 +72,8 @@ fn thousands_of_pipelined_messages_are_echoed_in_order(mut world: World) {
             assert_eq!(message[..4], n.to_le_bytes());
             assert!(message[4..].iter().all(|&byte| byte == n as u8));
         }
+        // Only now, as an end of the stream would close the connection before echoes that are not being sent yet.
+        reading.shutdown(Shutdown::Write).expect("half closed");
     });
     // Like a server: one send under way, the next gathers meanwhile, and the client waits when that grows.
     let (mut next, mut sending) = (Vec::new(), false);
@@ -471,6 +472,27 @@ fn the_automatic_choice_says_what_it_chose_and_why() {
     assert_eq!(forced.backend().to_string(), "epoll");
 }
 
+/// A container's seccomp profile commonly answers io_uring with an error. Nothing may fail because of that.
+#[test]
+fn where_io_uring_is_forbidden_the_automatic_choice_falls_back_and_files_are_still_written() {
+    // The filter holds for one thread and those that it starts.
+    let contained = thread::spawn(|| {
+        forbid_io_uring();
+        let refused = Reactor::open(Kind::Uring, &Options::default()).expect_err("forbidden");
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+        let reactor = Reactor::open(Kind::Auto, &Options::default()).expect("falls back");
+        assert!(matches!(reactor.backend(), Backend::Epoll { refused: Some(_) }));
+        assert!(reactor.backend().to_string().starts_with("epoll, since io_uring is refused: "));
+        a_storm_of_clients_is_accepted_completely(World::of(reactor, Kind::Auto));
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("snapshot");
+        let content = pattern(3 << 20);
+        uring::files::with_file_writer(&path, true, |writer| writer.write_all(&content)).expect("written");
+        assert!(std::fs::read(&path).expect("read") == content);
+    });
+    contained.join().expect("the contained thread is content");
+}
+
 /// Descriptors run out while clients wait to be accepted. A careless loop spins, or gives the listener up. The limit holds for a
 /// whole process, so the story is told in one of its own.
 #[test]
@@ -523,7 +545,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 fn tell(kind: Kind, story: impl FnOnce(World)) {
     match Reactor::open(kind, &Options::default()) {
-        Ok(reactor) => story(World { reactor, kind, closed: None, later: Vec::new() }),
+        Ok(reactor) => story(World::of(reactor, kind)),
         Err(error) if kind == Kind::Uring => eprintln!("not tested here, as io_uring is refused: {error}"),
         Err(error) => panic!("epoll is refused: {error}"),
     }
@@ -550,6 +572,10 @@ enum Told {
 }
 
 impl World {
+    fn of(reactor: Reactor, kind: Kind) -> World {
+        World { reactor, kind, closed: None, later: Vec::new() }
+    }
+
     fn reopen(&mut self, options: &Options) {
         self.reactor = Reactor::open(self.kind, options).expect("opened before");
     }
@@ -663,4 +689,22 @@ fn pattern(len: usize) -> Vec<u8> {
 fn reset(client: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("set");
     assert!(client.as_raw_fd() >= 0);
+}
+
+/// From now on `io_uring_setup` fails in this thread, with the error that container profiles choose.
+fn forbid_io_uring() {
+    // seccomp(2), bpf(4): load the number of the system call; if it is that one answer EPERM, else allow.
+    let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: takes plain numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the kernel copies the program, which outlives the call, as does the filter that it points to.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
 }
