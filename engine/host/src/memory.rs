@@ -42,6 +42,8 @@ struct Content {
 
 #[derive(Default)]
 struct State {
+    /// What was there before the journal begins: names, directories, files.
+    base: (BTreeMap<PathBuf, FileId>, BTreeSet<PathBuf>, Vec<Content>),
     journal: Vec<Event>,
     names: BTreeMap<PathBuf, FileId>,
     dirs: BTreeSet<PathBuf>,
@@ -75,7 +77,8 @@ impl MemoryDisk {
     pub fn crash(&self, moment: usize, kept: &mut dyn FnMut() -> bool) -> MemoryDisk {
         let state = self.state();
         let (done, in_flight) = (&state.journal[..moment], state.journal.get(moment));
-        let mut after = State { capacity: state.capacity, ..State::default() };
+        let (names, dirs, files) = state.base.clone();
+        let mut after = State { capacity: state.capacity, names, dirs, files, ..State::default() };
         after.files.resize_with(state.files.len(), Content::default);
 
         // Names: for each directory, everything up to its last sync, then a prefix of the rest.
@@ -136,14 +139,13 @@ impl MemoryDisk {
                         after.files[*file].bytes.resize(*bytes / 2, 0);
                     }
                 }
-                Event::Length { file, bytes } => {
-                    if certain(file) || kept() {
-                        after.files[*file].bytes.resize(*bytes, 0);
-                    }
+                Event::Length { file, bytes } if certain(file) || kept() => {
+                    after.files[*file].bytes.resize(*bytes, 0);
                 }
                 _ => {}
             }
         }
+        after.base = (after.names.clone(), after.dirs.clone(), after.files.clone());
         MemoryDisk(Arc::new(Mutex::new(after)))
     }
 

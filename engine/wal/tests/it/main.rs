@@ -1,0 +1,7 @@
+//! Tests of the log as a whole, over the in-memory disk: commit, recovery, crash images, faults.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod commit;
+mod crash;
+mod kit;
+mod recovery;

@@ -1,0 +1,274 @@
+//! Reading back: each reading rule, torn tails, damage, several files, truncation.
+
+use std::path::Path;
+
+use host::{Disk, MemoryDisk};
+use proto::Zxid;
+use wal::{ReadOptions, RecoverError, truncate};
+
+use crate::kit::*;
+
+fn path(name: &str) -> std::path::PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// A file as Java writes it: no trailers, records back to back, zeros behind.
+fn java_log(disk: &MemoryDisk, first: i64, count: i64, zeros: usize) -> Vec<usize> {
+    use proto::{Encode, txn::put_digest};
+    let mut bytes = wal::format::file_header(0).to_vec();
+    let mut offsets = Vec::new();
+    for zxid in first..first + count {
+        let mut payload = Vec::new();
+        header(zxid).encode(&mut payload);
+        txn(zxid, 50).encode(&mut payload);
+        put_digest(&mut payload, zxid as u64);
+        offsets.push(bytes.len());
+        bytes.extend_from_slice(&wal::format::checksum(&payload).to_be_bytes());
+        bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(&payload);
+        bytes.push(wal::format::EOR);
+    }
+    offsets.push(bytes.len());
+    bytes.resize(bytes.len() + zeros, 0);
+    put(disk, &format!("log.{first:x}"), &bytes);
+    offsets
+}
+
+fn put(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
+    let mut file = disk.create(&path(name)).unwrap();
+    file.write_all(bytes).unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+}
+
+fn ours(count: usize) -> MemoryDisk {
+    let disk = disk();
+    let mut log = open(&disk, options(), read(&disk, 1).unwrap().1);
+    write(&mut log, 1, &vec![100; count]);
+    disk
+}
+
+fn damage(result: Result<(Vec<i64>, wal::Recovered), RecoverError>) -> wal::Damage {
+    match result {
+        Err(RecoverError::Damaged(damage)) => *damage,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn javas_files_are_read_to_their_zeros_or_their_end() {
+    for zeros in [0, 5, 5000] {
+        let disk = disk();
+        java_log(&disk, 1, 10, zeros);
+        let (zxids, report) = read(&disk, 4).unwrap();
+        assert_eq!(zxids, [4, 5, 6, 7, 8, 9, 10]);
+        assert!(report.cuts.is_empty());
+    }
+}
+
+#[test]
+fn a_record_that_ends_early_is_cut_from_javas_file_at_every_length() {
+    let disk = disk();
+    let offsets = java_log(&disk, 1, 3, 0);
+    let whole = disk.read(&path("log.1")).unwrap().to_vec();
+    for length in offsets[2]..whole.len() {
+        put(&disk, "log.1", &whole[..length]);
+        let (zxids, report) = read(&disk, 1).unwrap();
+        assert_eq!(zxids, [1, 2], "{length}");
+        // Zeros are no tail: the checksum's upper half is zero.
+        let tail = whole[offsets[2]..length].iter().any(|byte| *byte != 0);
+        assert_eq!(report.cuts.len(), usize::from(tail), "{length}");
+        let left = if tail { offsets[2] } else { length };
+        assert_eq!(disk.stat(&path("log.1")).unwrap().bytes, left as u64, "{length}");
+        // Then with the zeros of preallocation behind it.
+        put(&disk, "log.1", &[&whole[..length], &[0; 9000]].concat());
+        assert_eq!(read(&disk, 1).unwrap().0, [1, 2], "{length}");
+    }
+}
+
+#[test]
+fn a_wrong_byte_in_javas_file_is_a_torn_tail_at_the_end_and_damage_before_it() {
+    let disk = disk();
+    let offsets = java_log(&disk, 1, 4, 100);
+    for at in 0..4 {
+        java_log(&disk, 1, 4, 100);
+        // 12 bytes of record head, 32 of header: a byte of the path.
+        disk.edit(&path("log.1"), |bytes| bytes[offsets[at] + 12 + 32 + 5] ^= 1);
+        if at == 3 {
+            assert_eq!(read(&disk, 1).unwrap().0, [1, 2, 3]);
+        } else {
+            let damage = damage(read(&disk, 1));
+            assert_eq!((damage.offset, damage.after), (offsets[at] as u64, Zxid(at as i64)));
+            assert_eq!(damage.witness.1, offsets[at + 1] as u64);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_length_in_the_middle_of_javas_file_is_damage_too() {
+    for value in [[0, 0, 0, 0], [0xFF, 0xFF, 0xFF, 0xFE], [0, 0, 0, 200], [0x7F, 0, 0, 0]] {
+        let disk = disk();
+        let offsets = java_log(&disk, 1, 4, 100);
+        disk.edit(&path("log.1"), |bytes| bytes[offsets[1] + 8..offsets[1] + 12].copy_from_slice(&value));
+        assert_eq!(damage(read(&disk, 1)).offset, offsets[1] as u64);
+    }
+}
+
+#[test]
+fn a_torn_older_file_of_javas_is_cut_if_the_next_goes_on_where_it_ends() {
+    let disk = disk();
+    let offsets = java_log(&disk, 1, 3, 0);
+    disk.truncate(&path("log.1"), offsets[3] as u64 - 4).unwrap();
+    java_log(&disk, 3, 2, 100);
+    assert_eq!(read(&disk, 1).unwrap().0, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_torn_older_file_is_damage_if_the_next_starts_later() {
+    let disk = disk();
+    let offsets = java_log(&disk, 1, 3, 0);
+    disk.truncate(&path("log.1"), offsets[3] as u64 - 4).unwrap();
+    java_log(&disk, 4, 2, 100);
+    let damage = damage(read(&disk, 1));
+    assert_eq!((damage.after, damage.durable), (Zxid(2), Zxid(3)));
+}
+
+#[test]
+fn gaps_and_regressions_are_reported_and_read_over() {
+    let disk = disk();
+    java_log(&disk, 1, 2, 10);
+    java_log(&disk, 5, 2, 10);
+    let (zxids, report) = read(&disk, 1).unwrap();
+    assert_eq!(zxids, [1, 2, 5, 6]);
+    assert_eq!(report.gaps, [wal::Gap { after: Zxid(2), next: Zxid(5) }]);
+
+    java_log(&disk, 2, 3, 10);
+    let (zxids, report) = read(&disk, 1).unwrap();
+    assert_eq!(zxids, [1, 2, 2, 3, 4, 5, 6]);
+    assert_eq!(report.regressions, [wal::Gap { after: Zxid(2), next: Zxid(2) }]);
+    assert!(report.gaps.is_empty());
+}
+
+#[test]
+fn an_empty_or_headless_log_is_removed_and_does_not_stand_in_the_way() {
+    for content in [&b""[..], b"ZKLG", &wal::format::file_header(0), &[0; 4096]] {
+        let disk = disk();
+        java_log(&disk, 1, 2, 10);
+        put(&disk, "log.3", content);
+        let (zxids, report) = read(&disk, 1).unwrap();
+        assert_eq!(zxids, [1, 2]);
+        assert!(report.cuts[0].removed);
+        let mut log = open(&disk, options(), report);
+        write(&mut log, 3, &[10]);
+        assert_eq!(read(&disk, 1).unwrap().0, [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_log_is_refused() {
+    let disk = disk();
+    java_log(&disk, 1, 2, 10);
+    put(&disk, "log.3", b"something else entirely");
+    assert!(matches!(read(&disk, 1), Err(RecoverError::NotALog { .. })));
+}
+
+#[test]
+fn a_damaged_header_with_records_behind_it_is_damage() {
+    let disk = ours(5);
+    disk.edit(&path("log.1"), |bytes| bytes[0] = 0);
+    assert_eq!(damage(read(&disk, 1)).offset, 0);
+}
+
+#[test]
+fn any_wrong_byte_of_an_acknowledged_group_with_a_group_behind_it_is_refused() {
+    let groups = 4;
+    let disk = ours(groups);
+    let mut refused = 0;
+    // Version and dbid say nothing about what the records hold: reading goes on without them.
+    for at in (0..(groups - 1) * 4096).filter(|at| !(4..16).contains(at)) {
+        let copy = disk.killed();
+        copy.edit(&path("log.1"), |bytes| bytes[at] ^= 1 << (at % 8));
+        match read(&copy, 1) {
+            Err(RecoverError::Damaged(damage)) => {
+                assert!(damage.after.0 as usize <= at / 4096, "{at}: {damage}");
+                refused += 1;
+            }
+            other => panic!("byte {at}: {other:?}"),
+        }
+        assert_eq!(copy.read(&path("log.1")).unwrap().len(), disk.read(&path("log.1")).unwrap().len());
+    }
+    assert_eq!(refused, (groups - 1) * 4096 - 12);
+}
+
+#[test]
+fn a_lost_block_with_groups_behind_it_is_refused() {
+    let disk = ours(4);
+    disk.edit(&path("log.1"), |bytes| bytes[4096..8192].fill(0));
+    let damage = damage(read(&disk, 1));
+    assert_eq!((damage.offset, damage.after, damage.durable, damage.why), (4096, Zxid(1), Zxid(3), None));
+    assert_eq!(
+        damage.to_string(),
+        "the transaction log /log/log.1 is damaged at offset 4096, behind zxid 0x1: transactions are missing; \
+         /log/log.1 at offset 12288 shows that zxid 0x3 was durable. Nothing was changed. Restore this file from a \
+         backup or from a copy of the directory; or, in an ensemble, move this server's version-2 directories away and let \
+         it copy the data from the others; or, to go on without the transactions from zxid 0x2 on, move this file and all \
+         later ones away and keep the file's first 4096 bytes"
+    );
+}
+
+#[test]
+fn damage_at_the_end_of_a_file_is_known_from_the_next_file() {
+    let disk = ours(3);
+    let report = read(&disk, 1).unwrap().1;
+    let mut log = open(&disk, options(), report);
+    write(&mut log, 4, &[10, 10]);
+    drop(log);
+    disk.edit(&path("log.1"), |bytes| bytes[2 * 4096 + 100] ^= 1);
+    let damage = damage(read(&disk, 1));
+    assert_eq!((damage.offset, damage.after, damage.durable), (8192, Zxid(2), Zxid(3)));
+    assert_eq!(damage.witness.0, path("log.4"));
+}
+
+#[test]
+fn transactions_that_no_file_holds_any_more_are_missed() {
+    let disk = ours(3);
+    let report = read(&disk, 1).unwrap().1;
+    let mut log = open(&disk, options(), report);
+    write(&mut log, 4, &[10, 10]);
+    disk.remove(&path("log.1")).unwrap();
+    assert!(matches!(read(&disk, 1), Err(RecoverError::Missing { after: Zxid(0), durable: Zxid(3), .. })));
+    assert_eq!(read(&disk, 4).unwrap().0, [4, 5], "a snapshot at 3 needs only the second file");
+}
+
+#[test]
+fn an_overwritten_group_that_was_moved_from_elsewhere_is_not_taken_for_another() {
+    let disk = ours(4);
+    disk.edit(&path("log.1"), |bytes| bytes.copy_within(4096..8192, 8192));
+    // Zxid 2 stands where zxid 3 was; its record is whole, but its group is not at its place.
+    match read(&disk, 1) {
+        Err(RecoverError::Damaged(damage)) => assert_eq!((damage.offset, damage.after), (8192, Zxid(2))),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn truncating_keeps_the_zxid_and_removes_what_is_later() {
+    let disk = disk();
+    let mut log = open(&disk, options(), read(&disk, 1).unwrap().1);
+    for zxid in 1..=6 {
+        log.append(&header(zxid), &txn(zxid, 10), Some(zxid as u64)).unwrap();
+    }
+    log.commit(NOW).unwrap();
+    log.log().roll();
+    write(&mut log, 7, &[10, 10]);
+    let done = truncate(&disk, Path::new(DIR), Zxid(3), ReadOptions::default()).unwrap();
+    assert_eq!((done.last, done.exact, done.removed), (Zxid(3), true, vec![path("log.7")]));
+    let (zxids, report) = read(&disk, 1).unwrap();
+    assert_eq!(zxids, [1, 2, 3]);
+    assert!(report.cuts.is_empty());
+    let mut log = open(&disk, options(), report);
+    write(&mut log, 4, &[10]);
+    assert_eq!(read(&disk, 1).unwrap().0, [1, 2, 3, 4]);
+
+    assert!(truncate(&disk, Path::new(DIR), Zxid(0), ReadOptions::default()).is_err());
+}
