@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::draft::Draft;
 use crate::values::{boolean, comma_list, host, interval_ms, property, trim, whole, yes_or_no};
-use crate::{Backend, Compression, DigestAlgorithm, Secret, Words};
+use crate::{Backend, Compression, Secret, Words};
 
 /// Where ZooKeeper reads a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,18 +230,10 @@ pub const SETTINGS: &[Setting] = &[
         put(&mut draft.config.auth.digest_enabled, boolean(text))
     }),
     property_of("DigestAuthenticationProvider.digestAlg", |draft, text| {
-        let wanted = text.to_ascii_uppercase();
-        let wanted = match wanted.as_str() {
-            "SHA" | "SHA1" => "SHA-1",
-            other => other,
-        };
-        match DigestAlgorithm::ALL.iter().find(|(name, _)| *name == wanted) {
-            Some((_, algorithm)) => draft.config.auth.digest_algorithm = *algorithm,
-            None => {
-                let names: Vec<&str> = DigestAlgorithm::ALL.iter().map(|(name, _)| *name).collect();
-                return Err(format!("expected one of {}", names.join(", ")));
-            }
+        if auth::Algorithm::from_name(text).is_none() {
+            return Err("expected a digest algorithm of Java, such as SHA1, SHA-256 or SHA3-512".to_owned());
         }
+        draft.config.auth.digest_algorithm = text.to_owned();
         Ok(None)
     }),
     Setting {
@@ -268,10 +260,12 @@ pub const SETTINGS: &[Setting] = &[
     property_of("enforce.auth.enabled", |draft, text| put(&mut draft.enforce_auth, boolean(text))),
     property_of("enforce.auth.schemes", |draft, text| {
         draft.enforced_schemes = comma_list(text);
-        match draft.enforced_schemes.iter().find(|scheme| !matches!(scheme.as_str(), "digest" | "ip")) {
-            None if draft.enforced_schemes.is_empty() => Err("expected digest, ip, or both with a comma".to_owned()),
+        match draft.enforced_schemes.iter().find(|scheme| !matches!(scheme.as_str(), "digest" | "ip" | "ensemble")) {
+            None if draft.enforced_schemes.is_empty() => {
+                Err("expected digest, ip or ensemble; several with commas".to_owned())
+            }
             None => Ok(None),
-            Some(scheme) => Err(format!("expected digest or ip; the scheme {scheme:?} is not available")),
+            Some(scheme) => Err(format!("expected digest, ip or ensemble; the scheme {scheme:?} is not available")),
         }
     }),
     // --- what is answered

@@ -42,6 +42,6 @@ pub use load::{Loaded, load};
 pub use myid::my_id;
 pub use problem::{Errors, Level, Problem, Source, Warning};
 pub use settings::{
-    Auth, Backend, Compression, Config, DigestAlgorithm, Host, Limits, Listen, Log, Machine, Nodes, Purge, Reaper,
-    Secret, Sessions, Snapshots, Words,
+    Auth, Backend, Compression, Config, Host, Limits, Listen, Log, Machine, Nodes, Purge, Reaper, Secret, Sessions,
+    Snapshots, Words,
 };

@@ -239,17 +239,35 @@ impl Loading {
     }
 
     fn settle_auth(&mut self) {
+        // The one provider, besides the two that are always there, that is known by the name of its class.
+        let provider = unhonoured::ENSEMBLE_PROVIDER;
+        let auth = &mut self.draft.config.auth;
+        auth.ensemble_scheme = self
+            .entries
+            .iter()
+            .any(|entry| entry.key.starts_with("authProvider.") && entry.value.eq_ignore_ascii_case(provider));
+        if !auth.ensemble_names.is_empty() && !auth.ensemble_scheme {
+            let message = format!("no effect, as in ZooKeeper, without authProvider.1={provider}");
+            if let Some(Entry { source, key, .. }) = self.entry("ensembleAuthName").cloned() {
+                self.warnings.push(Warning { level: Level::Warning, source, key, message });
+            }
+        }
         if !self.draft.enforce_auth {
             return;
         }
         let schemes = std::mem::take(&mut self.draft.enforced_schemes);
         let Some(entry) = self.entry("enforce.auth.enabled").cloned() else { return };
-        let digest_off = !self.draft.config.auth.digest_enabled && schemes.iter().any(|scheme| scheme == "digest");
+        let auth = &self.draft.config.auth;
+        let is_off = |scheme: &str| match scheme {
+            "digest" => !auth.digest_enabled,
+            "ensemble" => !auth.ensemble_scheme,
+            _ => false,
+        };
+        let off = schemes.iter().find(|scheme| is_off(scheme)).cloned();
         if schemes.is_empty() {
             self.problems.push(problem_of(&entry, "enforce.auth.schemes must be set with it".to_owned()));
-        } else if digest_off {
-            let message = "the scheme digest is enforced, and DigestAuthenticationProvider.enabled is false".to_owned();
-            self.problems.push(problem_of(&entry, message));
+        } else if let Some(scheme) = off {
+            self.problems.push(problem_of(&entry, format!("the scheme {scheme} is enforced, and it is not enabled")));
         } else {
             self.draft.config.auth.enforced_schemes = Some(schemes);
         }

@@ -96,8 +96,9 @@ impl Config {
             auth: Auth {
                 skip_acl: false,
                 digest_enabled: true,
-                digest_algorithm: DigestAlgorithm::Sha1,
+                digest_algorithm: "SHA1".to_owned(),
                 super_digest: None,
+                ensemble_scheme: false,
                 ensemble_names: Vec::new(),
                 enforced_schemes: None,
             },
@@ -251,52 +252,33 @@ pub struct Auth {
     pub skip_acl: bool,
     /// Whether the `digest` scheme exists (`DigestAuthenticationProvider.enabled`).
     pub digest_enabled: bool,
-    /// The hash of the `digest` scheme (`DigestAuthenticationProvider.digestAlg`).
-    pub digest_algorithm: DigestAlgorithm,
+    /// The hash of the `digest` scheme (`DigestAuthenticationProvider.digestAlg`), by a name that [`auth`] knows.
+    pub digest_algorithm: String,
     /// The digest identity that is the super user (`DigestAuthenticationProvider.superDigest`), as `user:base64`.
     pub super_digest: Option<Secret>,
-    /// The names that the `ensemble` scheme accepts (`ensembleAuthName`); empty if not set.
+    /// Whether the `ensemble` scheme exists: an `authProvider.*` names Java's provider of it.
+    pub ensemble_scheme: bool,
+    /// The names that the `ensemble` scheme accepts (`ensembleAuthName`); empty if not set: every name.
     pub ensemble_names: Vec<String>,
     /// The schemes by one of which a connection must have authenticated before its requests are served
     /// (`enforce.auth.enabled`, `enforce.auth.schemes`); never empty.
     pub enforced_schemes: Option<Vec<String>>,
 }
 
-/// The hash of the `digest` scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each variant is the name of the algorithm")]
-pub enum DigestAlgorithm {
-    Md5,
-    Sha1,
-    Sha224,
-    Sha256,
-    Sha384,
-    Sha512,
-    Sha3_224,
-    Sha3_256,
-    Sha3_384,
-    Sha3_512,
-}
-
-impl DigestAlgorithm {
-    /// Every algorithm with the name that Java gives it.
-    pub const ALL: [(&'static str, DigestAlgorithm); 10] = [
-        ("MD5", DigestAlgorithm::Md5),
-        ("SHA-1", DigestAlgorithm::Sha1),
-        ("SHA-224", DigestAlgorithm::Sha224),
-        ("SHA-256", DigestAlgorithm::Sha256),
-        ("SHA-384", DigestAlgorithm::Sha384),
-        ("SHA-512", DigestAlgorithm::Sha512),
-        ("SHA3-224", DigestAlgorithm::Sha3_224),
-        ("SHA3-256", DigestAlgorithm::Sha3_256),
-        ("SHA3-384", DigestAlgorithm::Sha3_384),
-        ("SHA3-512", DigestAlgorithm::Sha3_512),
-    ];
-
-    /// The name that Java gives it.
-    pub fn java_name(self) -> &'static str {
-        let (name, _) = Self::ALL[self as usize];
-        name
+impl Auth {
+    /// The same as the crate that authenticates takes it.
+    pub fn settings(&self) -> auth::Settings {
+        auth::Settings {
+            skip_acl: self.skip_acl,
+            digest_enabled: self.digest_enabled,
+            digest_alg: self.digest_algorithm.clone(),
+            super_digest: self.super_digest.as_ref().map(|digest| digest.0.clone()),
+            ensemble: self.ensemble_scheme,
+            ensemble_names: Some(self.ensemble_names.join(",")).filter(|names| !names.is_empty()),
+            enforce: self.enforced_schemes.is_some(),
+            enforce_schemes: self.enforced_schemes.clone().unwrap_or_default(),
+            ..auth::Settings::default()
+        }
     }
 }
 

@@ -53,6 +53,8 @@ const fn row(name: &'static str, fine: &'static [&'static str], verdict: Verdict
     Row { name, fine, verdict }
 }
 
+/// The class that provides the `ensemble` scheme; naming it in an `authProvider.*` is honoured.
+pub const ENSEMBLE_PROVIDER: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
 const NO_TLS: &str = "TLS is not built yet; this has no effect";
 const NO_TLS_PORT: &str = "TLS is not built yet, and clients would find no port, or a plain one; \
                            remove the setting, or start with --set <key>= to do without it";
@@ -84,7 +86,7 @@ pub const ROWS: &[Row] = &[
         &[
             "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
             "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
-            "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
+            ENSEMBLE_PROVIDER,
         ],
         Refuse(NO_AUTH_PLUGIN),
     ),

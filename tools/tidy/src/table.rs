@@ -94,8 +94,8 @@ pub const ROWS: &[Row] = &[
     decides("server/sessions", &["proto", "host"]),
     decides("server/watches", &["proto"]),
     decides("server/auth", &["proto"]),
-    // Names of settings and their values; what obeys them is not its business.
-    decides("server/config", &[]),
+    // Names of settings and their values. It asks `auth` which digests there are; what obeys is not its business.
+    decides("server/config", &["auth"]),
     // One member: stages and their queues, placed by somebody else.
     decides(
         "server/member",

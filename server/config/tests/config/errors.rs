@@ -45,10 +45,10 @@ fn bad_values_name_line_key_value_and_what_was_expected() {
         ("snapshot.compression.method=gzip", "expected gz, snappy or nothing"),
         (
             "DigestAuthenticationProvider.digestAlg=crc32",
-            "expected one of MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512, SHA3-224, SHA3-256, SHA3-384, SHA3-512",
+            "expected a digest algorithm of Java, such as SHA1, SHA-256 or SHA3-512",
         ),
-        ("enforce.auth.schemes=digest,sasl", "expected digest or ip; the scheme \"sasl\" is not available"),
-        ("enforce.auth.schemes=,", "expected digest, ip, or both with a comma"),
+        ("enforce.auth.schemes=digest,sasl", "expected digest, ip or ensemble; the scheme \"sasl\" is not available"),
+        ("enforce.auth.schemes=,", "expected digest, ip or ensemble; several with commas"),
         ("ringkeeper.backend=mio", "expected auto, uring or epoll"),
         ("ringkeeper.shards=0", "expected auto or a whole number from 1 to 256"),
     ] {
@@ -175,11 +175,12 @@ fn rules_of_entry_that_cannot_be_kept_are_refused() {
         &["zoo.cfg:3: enforce.auth.enabled=true: enforce.auth.schemes must be set with it"],
     );
     check(
+        "enforce.auth.enabled=true\nenforce.auth.schemes=ensemble",
+        &["zoo.cfg:3: enforce.auth.enabled=true: the scheme ensemble is enforced, and it is not enabled"],
+    );
+    check(
         "enforce.auth.enabled=true\nenforce.auth.schemes=digest\nDigestAuthenticationProvider.enabled=false",
-        &[
-            "zoo.cfg:3: enforce.auth.enabled=true: the scheme digest is enforced, and DigestAuthenticationProvider.enabled \
-           is false",
-        ],
+        &["zoo.cfg:3: enforce.auth.enabled=true: the scheme digest is enforced, and it is not enabled"],
     );
 }
 
