@@ -1,0 +1,52 @@
+//! Memory of the tree's cells: allocated and freed by the writer alone, counted to the byte.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Cells are aligned to this.
+pub const ALIGN: usize = 8;
+
+/// Gives and takes cells.
+#[derive(Debug, Default)]
+pub struct Memory {
+    bytes: usize,
+    cells: usize,
+}
+
+impl Memory {
+    /// A cell of `size` bytes, not initialised.
+    pub fn take(&mut self, size: usize) -> NonNull<u8> {
+        let layout = layout(size);
+        self.bytes += layout.size();
+        self.cells += 1;
+        // SAFETY: the size is not zero.
+        NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+    }
+
+    /// Frees a cell.
+    ///
+    /// # Safety
+    /// `cell` came from `take(size)` of this memory and is not used again.
+    pub unsafe fn give(&mut self, cell: NonNull<u8>, size: usize) {
+        let layout = layout(size);
+        self.bytes -= layout.size();
+        self.cells -= 1;
+        // SAFETY: by the contract.
+        unsafe { dealloc(cell.as_ptr(), layout) }
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Cells in use.
+    pub fn cells(&self) -> usize {
+        self.cells
+    }
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size.max(ALIGN).next_multiple_of(ALIGN), ALIGN)
+        .expect("cells are smaller than half the address space")
+}

@@ -1,0 +1,3 @@
+//! Behaviour of the tree through its public API.
+
+mod basics;
