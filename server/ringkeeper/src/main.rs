@@ -1,2 +1,78 @@
-//! The binary.
-fn main() {}
+//! `ringkeeper`: configuration → placement → run. Arguments and files are ZooKeeper's; `--help` tells the rest.
+
+mod background;
+mod clock;
+mod letter;
+mod placement;
+mod server;
+mod snapshots;
+mod words;
+mod worker;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use config::{Errors, ExitStatus, Invocation, Level, Loaded, Refusal, Start};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let invocation = match Invocation::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(refusal) => {
+            match &refusal {
+                Refusal::Answer(text) => print!("{text}"),
+                Refusal::Usage(text) => eprint!("{text}"),
+            }
+            return refusal.exit_status().into();
+        }
+    };
+    start_logging();
+    let loaded = match load(&invocation) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return errors.exit_status().into();
+        }
+    };
+    for warning in &loaded.warnings {
+        match warning.level {
+            Level::Warning => tracing::warn!("{warning}"),
+            Level::Note => tracing::debug!("{warning}"),
+        }
+    }
+    match server::run(loaded.config) {
+        Ok(()) => ExitStatus::Finished.into(),
+        Err(failure) => {
+            tracing::error!("{failure}");
+            failure.status.into()
+        }
+    }
+}
+
+/// One readable line per event on standard error; `RUST_LOG` chooses what.
+fn start_logging() {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+fn load(invocation: &Invocation) -> Result<Loaded, Errors> {
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    match &invocation.start {
+        Start::File(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read(path).map_err(|error| Errors::unreadable(&name, &error))?;
+            config::load(invocation, Some((&name, &text)), &environment)
+        }
+        Start::Embedded | Start::Bare(_) => config::load(invocation, None, &environment),
+    }
+}

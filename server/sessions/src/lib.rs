@@ -19,34 +19,11 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use foldhash::fast::FixedState;
+pub use pipeline::Pulse;
 use proto::stat::Owner;
 use proto::{Code, Millis, SessionId};
-
-/// When a session was last heard of. Shared between the tracker and the connection that serves the session.
-#[derive(Debug)]
-pub struct Pulse {
-    last_heard_ms: AtomicI64,
-}
-
-impl Pulse {
-    fn new(now: Millis) -> Pulse {
-        Pulse { last_heard_ms: AtomicI64::new(now.0) }
-    }
-
-    /// The session was heard of now. Relaxed: nothing else is published by it, and a tracker that reads an older value
-    /// looks again within a tick of the older deadline.
-    pub fn beat(&self, now: Millis) {
-        self.last_heard_ms.store(now.0, Ordering::Relaxed);
-    }
-
-    /// When it was last heard of.
-    pub fn last_heard(&self) -> Millis {
-        Millis(self.last_heard_ms.load(Ordering::Relaxed))
-    }
-}
 
 /// Bounds that an operator sets, all in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

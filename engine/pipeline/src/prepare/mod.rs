@@ -1,0 +1,151 @@
+//! From request to transaction, one operation per file: which checks, in which order, with which error
+//! (client-protocol.md §9), and what the client hears. A prepared transaction is already applied to the tree's future.
+
+mod check;
+mod create;
+mod delete;
+mod multi;
+mod set_acl;
+mod set_data;
+
+pub(crate) use create::create;
+pub(crate) use delete::{delete, delete_container};
+pub(crate) use multi::multi;
+pub(crate) use set_acl::set_acl;
+pub(crate) use set_data::set_data;
+
+use proto::{Acl, Code, Id, Op, SessionId, Txn, TxnHeader, path};
+use tree::{NodeView, Writer};
+
+use crate::message::Changes;
+
+use crate::guard::Guard;
+use crate::message::{ConnRef, MemberResult};
+use crate::sequencer::Settings;
+use crate::session_table::SessionTable;
+
+/// Why a write is not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// The client hears this code.
+    Code(Code),
+    /// The session speaks through another connection by now; this one is closed without an answer.
+    Moved,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Refusal {
+        Refusal::Code(code)
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    /// The session.
+    pub(crate) session: SessionId,
+    /// The connection.
+    pub(crate) conn: Option<ConnRef>,
+    /// The identities.
+    pub(crate) ids: &'a [Id],
+}
+
+/// What the operations work on.
+pub(crate) struct Context<'s, G> {
+    /// The tree, newest state.
+    pub(crate) tree: &'s mut Writer,
+    /// The sessions, newest state.
+    pub(crate) sessions: &'s SessionTable,
+    /// Access control.
+    pub(crate) guard: &'s G,
+    /// Switches.
+    pub(crate) settings: &'s Settings,
+}
+
+/// A write that will happen.
+pub(crate) struct Prepared<'f> {
+    /// The transaction's type.
+    pub(crate) op: Op,
+    /// Its effect.
+    pub(crate) txn: Txn<'f>,
+    /// What watches must hear.
+    pub(crate) changes: Changes,
+    /// What the client hears.
+    pub(crate) result: MemberResult,
+}
+
+impl<G: Guard> Context<'_, G> {
+    /// The session check that precedes everything else.
+    pub(crate) fn session(&self, caller: Caller<'_>) -> Result<(), Refusal> {
+        let session = self.sessions.get(caller.session).ok_or(Code::UnknownSession)?;
+        if session.owner.is_some() && session.owner != caller.conn {
+            return Err(Refusal::Moved);
+        }
+        Ok(())
+    }
+
+    /// Refuses with NOAUTH.
+    fn permit(&self, acl: &[Acl], wanted: i32, caller: Caller<'_>) -> Result<(), Code> {
+        if self.guard.allows(acl, wanted, caller.ids) { Ok(()) } else { Err(Code::NoAuth) }
+    }
+
+    /// The quota of the deepest enclosing quota path, counted against the newest usage. A hard limit refuses, a soft one is
+    /// only worth a line in the log (client-protocol.md §16).
+    fn quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), Code> {
+        if !self.settings.enforce_quota {
+            return Ok(());
+        }
+        let Some(quota) = self.tree.quota_for(path) else { return Ok(()) };
+        let over = |used: i64, delta: i64, hard: Option<i64>, soft: Option<i64>| {
+            delta != 0 && hard.or(soft).is_some_and(|limit| used + delta > limit)
+        };
+        let (limits, usage) = (&quota.limits, &quota.usage);
+        let checks = [
+            ("bytes", over(usage.bytes, bytes, limits.bytes_hard, limits.bytes), limits.bytes_hard.is_some()),
+            ("count", over(usage.count, count, limits.count_hard, limits.count), limits.count_hard.is_some()),
+        ];
+        for (what, exceeded, hard) in checks {
+            if exceeded && hard {
+                return Err(Code::QuotaExceeded);
+            }
+            if exceeded {
+                tracing::warn!(quota = quota.path, znode = path, "{what} quota exceeded");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parent and name of a path that must at least contain a slash and no NUL.
+fn loose_split(path: &str) -> Result<(&str, &str), Code> {
+    if path.contains('\0') {
+        return Err(Code::BadArguments);
+    }
+    path::split(path).ok_or(Code::BadArguments)
+}
+
+/// The full path rules.
+fn strict(path: &str) -> Result<(), Code> {
+    path::check(path).map_err(|_| Code::BadArguments)
+}
+
+/// The node or NONODE.
+fn found<'w>(tree: &'w Writer, path: &str) -> Result<NodeView<'w>, Code> {
+    tree.node(path).ok_or(Code::NoNode)
+}
+
+/// The version check of delete, setData, setACL and check; the answer is the current version plus one.
+fn next_version(expected: i32, current: i32) -> Result<i32, Code> {
+    if expected != -1 && expected != current { Err(Code::BadVersion) } else { Ok(current.wrapping_add(1)) }
+}
+
+/// The stat that a single operation left behind.
+fn stat_of(applied: &tree::Applied) -> proto::Stat {
+    let outcome = applied.outcomes.first().filter(|outcome| outcome.err == 0);
+    outcome.and_then(|outcome| outcome.stat).expect("what was checked applies, and leaves a stat")
+}
+
+/// The header of a member or of the whole transaction, with its type filled in.
+fn typed(header: &TxnHeader, op: Op) -> TxnHeader {
+    TxnHeader { op, ..*header }
+}

@@ -1,0 +1,126 @@
+//! One shard's sockets. Events come in through `received`, `sent` and `closed`, which only tell the shard; `service` then does
+//! to the reactor what the shard wants. One send per connection is in flight; what gathers meanwhile goes out together.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use member::word::Word;
+use member::{Key, Shard};
+use pipeline::Now;
+use uring::{ConnId, Reactor};
+
+use crate::accept::Acceptor;
+
+/// Buffers kept for reuse, and the size beyond which one is given back to the allocator.
+const SPARES_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
+struct Link {
+    key: Key,
+    conn: ConnId,
+    peer: SocketAddr,
+    sending: bool,
+    paused: bool,
+    closing: bool,
+}
+
+/// See the module's page.
+pub struct Driver {
+    shard: Shard,
+    acceptor: Acceptor,
+    /// By the reactor's slot.
+    links: Vec<Option<Link>>,
+    spares: Vec<Vec<u8>>,
+    words: Vec<(Key, Word)>,
+}
+
+impl Driver {
+    /// Drives `shard`.
+    pub fn new(shard: Shard, acceptor: Acceptor) -> Driver {
+        Driver { shard, acceptor, links: Vec::new(), spares: Vec::new(), words: Vec::new() }
+    }
+
+    /// The shard.
+    pub fn shard(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+
+    /// Takes over an admitted connection.
+    pub fn adopt(&mut self, reactor: &mut Reactor, stream: OwnedFd, peer: SocketAddr, now: Now) {
+        let conn = reactor.adopt(stream);
+        let slot = conn.slot();
+        let key = self.shard.connected(slot as u64, peer, now);
+        if self.links.len() <= slot {
+            self.links.resize_with(slot + 1, || None);
+        }
+        self.links[slot] = Some(Link { key, conn, peer, sending: false, paused: false, closing: false });
+    }
+
+    fn link(&mut self, conn: ConnId) -> Option<&mut Link> {
+        self.links.get_mut(conn.slot())?.as_mut().filter(|link| link.conn == conn)
+    }
+
+    /// Bytes came.
+    pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
+        if let Some(key) = self.link(conn).map(|link| link.key) {
+            self.shard.received(key, bytes, now);
+        }
+    }
+
+    /// A send is done.
+    pub fn sent(&mut self, conn: ConnId, buffer: Vec<u8>, now: Now) {
+        if self.spares.len() < SPARES_MAX && buffer.capacity() <= SPARE_BYTES_MAX {
+            self.spares.push(buffer);
+        }
+        let Some(link) = self.link(conn) else { return };
+        link.sending = false;
+        let key = link.key;
+        self.shard.sent(key, now);
+    }
+
+    /// A connection is gone.
+    pub fn closed(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(conn.slot()).and_then(|link| link.take_if(|link| link.conn == conn)) else {
+            return;
+        };
+        self.shard.disconnected(link.key);
+        self.acceptor.release(link.peer);
+    }
+
+    /// Does what the shard wants done. Four-letter words that came up meanwhile are in [`Driver::take_words`].
+    pub fn service(&mut self, reactor: &mut Reactor) {
+        for key in self.shard.take_dirty() {
+            let Some(io) = self.shard.io(key) else { continue };
+            let Some(link) = self.links.get_mut(io.link as usize).and_then(Option::as_mut) else { continue };
+            if link.closing {
+                continue;
+            }
+            if let Some(word) = io.word {
+                self.words.push((key, word));
+            }
+            if !link.sending && !io.output.is_empty() {
+                let bytes = std::mem::replace(io.output, self.spares.pop().unwrap_or_default());
+                link.sending = true;
+                reactor.send(link.conn, bytes);
+            }
+            if io.closing && io.output.is_empty() {
+                link.closing = true;
+                reactor.close(link.conn);
+                continue;
+            }
+            if io.paused != link.paused {
+                link.paused = io.paused;
+                if io.paused {
+                    reactor.pause(link.conn);
+                } else {
+                    reactor.resume(link.conn);
+                }
+            }
+        }
+    }
+
+    /// Four-letter words to be answered with [`Shard::answer_word`].
+    pub fn take_words(&mut self) -> Vec<(Key, Word)> {
+        std::mem::take(&mut self.words)
+    }
+}

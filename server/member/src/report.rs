@@ -1,0 +1,45 @@
+//! What operators ask of a member: plain values that the four-letter words and the admin endpoint print.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use proto::{Millis, SessionId};
+
+use crate::stats::ConnStats;
+
+/// A line of `cons` or `stat`.
+#[derive(Clone, Debug)]
+pub struct ConnReport {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Selector interest as Java shows it: 1 reading, 4 writing.
+    pub interest: u8,
+    /// Requests waiting.
+    pub queued: usize,
+    /// The session, if there is one.
+    pub session: Option<SessionId>,
+    /// Negotiated timeout.
+    pub timeout_ms: i32,
+    /// Monotonic time of the last packet, or of the accept.
+    pub heard: Millis,
+    /// Counters.
+    pub stats: ConnStats,
+}
+
+/// The data-watch table of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct WatchReport {
+    /// Sessions by watched path.
+    pub by_path: BTreeMap<String, Vec<SessionId>>,
+}
+
+/// What `dump` and `hash` show of the write stage.
+#[derive(Clone, Debug, Default)]
+pub struct WriteReport {
+    /// Expiry buckets: when (monotonic ms, to be shown as wall clock), and the sessions with their timeouts.
+    pub buckets: Vec<(i64, Vec<(SessionId, i32)>)>,
+    /// Ephemerals by session.
+    pub ephemerals: Vec<(SessionId, Vec<String>)>,
+    /// Digest history: zxid and digest.
+    pub digests: Vec<(i64, u64)>,
+}

@@ -1,0 +1,82 @@
+//! One client connection.
+//!
+//! ```text
+//!            four-letter word
+//!   Fresh ───────────────────────▶ Worded ─┐
+//!     │ ConnectRequest                     │ answer
+//!     ▼                                    ▼
+//!   Connecting ──session──▶ Ready ──────▶ closing ──▶ (output sent) closed
+//!        └── no such session: zeros ───────▲
+//! ```
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pipeline::Pulse;
+use proto::{Id, Millis, Op, SessionId, Xid};
+
+use crate::stats::ConnStats;
+use crate::word::Word;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Nothing complete has come.
+    Fresh,
+    /// A four-letter word is being answered.
+    Worded,
+    /// A session is being opened or re-attached; nothing is read meanwhile.
+    Connecting,
+    /// Requests flow.
+    Ready,
+}
+
+/// A request that cannot be answered yet, in the order in which answers must go out.
+pub(super) enum Queued {
+    /// At the sequencer; the commit stream brings the answer.
+    Waiting {
+        xid: Xid,
+        op: Op,
+        since: Millis,
+        /// The path that a sync's answer repeats.
+        echo: Option<Box<str>>,
+    },
+    /// A read behind a write of the same session.
+    Read { xid: Xid, op: i32, body: Box<[u8]>, since: Millis },
+}
+
+/// See the module's page.
+pub(super) struct Conn {
+    pub(super) peer: SocketAddr,
+    /// The driver's name for the socket.
+    pub(super) link: u64,
+    pub(super) state: State,
+    /// Close once the output is sent.
+    pub(super) closing: bool,
+    /// Bytes that came but are no complete frame, or may not be looked at yet.
+    pub(super) input: Vec<u8>,
+    /// Bytes to send.
+    pub(super) output: Vec<u8>,
+    /// Stop reading the socket?
+    pub(super) paused: bool,
+    pub(super) dirty: bool,
+    pub(super) ids: Arc<[Id]>,
+    pub(super) session: SessionId,
+    pub(super) pulse: Option<Arc<Pulse>>,
+    pub(super) timeout_ms: i32,
+    /// As in the connect request; the answer mirrors its presence.
+    pub(super) read_only: Option<bool>,
+    pub(super) queue: VecDeque<Queued>,
+    /// Monotonic time of the last packet, or of the accept.
+    pub(super) heard: Millis,
+    pub(super) word: Option<Word>,
+    pub(super) stats: ConnStats,
+}
+
+impl Conn {
+    /// May the next frame be looked at?
+    pub(super) fn accepts_frames(&self) -> bool {
+        !self.closing && matches!(self.state, State::Fresh | State::Ready)
+    }
+}

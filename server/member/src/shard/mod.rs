@@ -1,0 +1,645 @@
+//! A net shard's deciding half: its connections, their sessions' queues, its watch table, and its place in the commit stream.
+//!
+//! What always holds:
+//! - A connection's answers leave in the order of its requests (auth packets apart, as in ZooKeeper).
+//! - A read is answered at this shard's zxid, which is that of the session's last write when it waited behind one.
+//! - The events of a transaction are queued before any answer that could show its effect.
+//! - Before a request is looked at, the shard has consumed everything that any shard has answered.
+
+mod conn;
+mod connect;
+mod reads;
+mod stream_in;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use auth::{Auth, Outcome};
+use pipeline::{ConnRef, Now, ToSequencer, WriteRequest};
+use proto::reply::{put_header_frame, put_notification};
+use proto::request::{AuthPacket, RequestHeader};
+use proto::{Code, Decode, Id, Op, Reader, SessionId, Xid, Zxid};
+use queue::Producer;
+use tree::Reader as TreeReader;
+use watches::Watches;
+
+use crate::report::{ConnReport, WatchReport};
+use crate::settings::ShardSettings;
+use crate::stats::{ConnStats, ShardStats};
+use crate::stream::Receiver;
+use crate::word::{Opening, Word, opening};
+use conn::{Conn, Queued, State};
+
+/// Output beyond this stops the reading of that connection's requests.
+const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
+/// Output beyond this means that the client does not read at all: the connection is given up.
+const OUTPUT_MAX_BYTES: usize = 64 << 20;
+/// Requests that may wait for the write stage in this shard; beyond, sockets are not read.
+const INLET_MAX: usize = 4096;
+const _: () = assert!(OUTPUT_PAUSE_BYTES < OUTPUT_MAX_BYTES, "a connection is paused before it is given up");
+
+/// A connection of this shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Key {
+    /// Place.
+    pub index: u32,
+    /// Use count of the place.
+    pub generation: u32,
+}
+
+/// Where a shard puts what the sequencer must see: the ring, and an overflow that back-pressure keeps short.
+pub struct Inlet {
+    ring: Producer<ToSequencer>,
+    overflow: VecDeque<ToSequencer>,
+    fresh: bool,
+}
+
+impl Inlet {
+    /// An inlet on this ring.
+    pub fn new(ring: Producer<ToSequencer>) -> Inlet {
+        Inlet { ring, overflow: VecDeque::new(), fresh: false }
+    }
+
+    fn push(&mut self, message: ToSequencer) {
+        self.fresh = true;
+        if !self.overflow.is_empty() {
+            self.overflow.push_back(message);
+        } else if let Err(message) = self.ring.push(message) {
+            self.overflow.push_back(message);
+        }
+    }
+
+    /// Moves what was held back; true if something was pushed since the last call, so that the write stage must be woken.
+    fn flush(&mut self) -> bool {
+        while let Some(message) = self.overflow.pop_front() {
+            if let Err(message) = self.ring.push(message) {
+                self.overflow.push_front(message);
+                break;
+            }
+            self.fresh = true;
+        }
+        std::mem::take(&mut self.fresh)
+    }
+
+    fn is_full(&self) -> bool {
+        self.overflow.len() >= INLET_MAX
+    }
+}
+
+/// What the driver does for a connection now.
+pub struct Io<'s> {
+    /// The driver's name for the socket.
+    pub link: u64,
+    /// Bytes to send; take them when no send is in flight.
+    pub output: &'s mut Vec<u8>,
+    /// Close once the output is sent.
+    pub closing: bool,
+    /// Do not read the socket for now.
+    pub paused: bool,
+    /// A four-letter word to answer with [`Shard::answer_word`].
+    pub word: Option<Word>,
+}
+
+struct Slot {
+    generation: u32,
+    conn: Option<Box<Conn>>,
+}
+
+/// Everything but the connections, so that a connection and the rest can be borrowed apart.
+struct Room {
+    id: u16,
+    tree: TreeReader,
+    watches: Watches<Key>,
+    auth: Arc<Auth>,
+    settings: ShardSettings,
+    stats: Arc<ShardStats>,
+}
+
+/// See the module's page.
+pub struct Shard {
+    room: Room,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    sessions: BTreeMap<SessionId, Key>,
+    inlet: Inlet,
+    stream: Receiver,
+    dirty: Vec<Key>,
+    /// Paused for want of room elsewhere; looked at again after each batch.
+    throttled: Vec<Key>,
+    /// Requests waiting in all shards, and what this one last added to it.
+    outstanding_all: Arc<AtomicUsize>,
+    outstanding: usize,
+    outstanding_told: usize,
+    catching_up: bool,
+}
+
+/// Parts that a shard is made of.
+pub struct Parts {
+    /// Number of the shard.
+    pub id: u16,
+    /// Its view of the tree.
+    pub tree: TreeReader,
+    /// Its end of the commit stream.
+    pub stream: Receiver,
+    /// Its way to the write stage.
+    pub inlet: Inlet,
+    /// Access rules.
+    pub auth: Arc<Auth>,
+    /// Limits.
+    pub settings: ShardSettings,
+    /// Its counters.
+    pub stats: Arc<ShardStats>,
+    /// Requests waiting in all shards.
+    pub outstanding_all: Arc<AtomicUsize>,
+    /// Keys the watch table; random to clients.
+    pub seed: u64,
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(parts: Parts) -> Shard {
+        Shard {
+            room: Room {
+                id: parts.id,
+                tree: parts.tree,
+                watches: Watches::new(parts.seed),
+                auth: parts.auth,
+                settings: parts.settings,
+                stats: parts.stats,
+            },
+            slots: Vec::new(),
+            free: Vec::new(),
+            sessions: BTreeMap::new(),
+            inlet: parts.inlet,
+            stream: parts.stream,
+            dirty: Vec::new(),
+            throttled: Vec::new(),
+            outstanding_all: parts.outstanding_all,
+            outstanding: 0,
+            outstanding_told: 0,
+            catching_up: false,
+        }
+    }
+
+    /// A client connected. `link` is the driver's name for the socket.
+    pub fn connected(&mut self, link: u64, peer: SocketAddr, now: Now) -> Key {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, conn: None });
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.conn = Some(Box::new(Conn {
+            peer,
+            link,
+            state: State::Fresh,
+            closing: false,
+            input: Vec::new(),
+            output: Vec::new(),
+            paused: false,
+            dirty: false,
+            ids: self.room.auth.initial_ids(peer.ip()).into(),
+            session: SessionId::NONE,
+            pulse: None,
+            timeout_ms: 0,
+            read_only: None,
+            queue: VecDeque::new(),
+            heard: now.mono,
+            word: None,
+            stats: ConnStats::new(now.wall),
+        }));
+        self.room.stats.connections.fetch_add(1, Relaxed);
+        Key { index, generation: slot.generation }
+    }
+
+    /// Bytes came from a client.
+    pub fn received(&mut self, key: Key, bytes: &[u8], now: Now) {
+        if self.stream.is_behind() {
+            self.catch_up(now);
+        }
+        let Some(conn) = self.conn_mut(key) else { return };
+        if conn.closing {
+            return;
+        }
+        if conn.input.is_empty() {
+            let used = self.parse(key, bytes, now);
+            if let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) {
+                conn.input.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            conn.input.extend_from_slice(bytes);
+            self.pump(key, now);
+        }
+    }
+
+    /// The connection is gone, whoever ended it.
+    pub fn disconnected(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation) else {
+            return;
+        };
+        let Some(conn) = slot.conn.take() else { return };
+        self.free.push(key.index);
+        self.outstanding -= conn.queue.len();
+        self.room.watches.remove_all(key);
+        if self.sessions.get(&conn.session) == Some(&key) {
+            self.sessions.remove(&conn.session);
+        }
+        self.room.stats.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Time passes: connections without a session, and sessions that have not been heard of, lose their connection.
+    pub fn tick(&mut self, now: Now) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let key = Key { index: index as u32, generation: slot.generation };
+            let Some(conn) = slot.conn.as_mut() else { continue };
+            if conn.closing {
+                continue;
+            }
+            let silent_ms = now.mono.since(conn.heard);
+            let sessionless = conn.state != State::Ready;
+            // Once a session exists its own timeout counts, rounded up as ZooKeeper's buckets do (client-protocol.md §2).
+            let allowed_ms =
+                self.room.settings.sessionless_timeout_ms + if sessionless { 0 } else { i64::from(conn.timeout_ms) };
+            if silent_ms > allowed_ms {
+                if sessionless {
+                    ShardStats::bump(&self.room.stats.sessionless_expired);
+                }
+                self.end(key);
+            }
+        }
+        self.retry_throttled(now);
+    }
+
+    /// Call after each round of events: hands on what the sequencer must see. True if the write stage should be woken.
+    pub fn flush(&mut self) -> bool {
+        if self.outstanding != self.outstanding_told {
+            if self.outstanding > self.outstanding_told {
+                self.outstanding_all.fetch_add(self.outstanding - self.outstanding_told, Relaxed);
+            } else {
+                self.outstanding_all.fetch_sub(self.outstanding_told - self.outstanding, Relaxed);
+            }
+            self.outstanding_told = self.outstanding;
+            self.room.stats.outstanding.store(self.outstanding as u64, Relaxed);
+        }
+        self.inlet.flush()
+    }
+
+    /// Connections for which the driver has something to do; each is named once.
+    pub fn take_dirty(&mut self) -> Vec<Key> {
+        for key in &self.dirty {
+            if let Some(conn) = self.slots[key.index as usize].conn.as_mut() {
+                conn.dirty = false;
+            }
+        }
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// What there is to do for a connection, if it still exists.
+    pub fn io(&mut self, key: Key) -> Option<Io<'_>> {
+        let conn = self.conn_mut(key)?;
+        Some(Io {
+            link: conn.link,
+            closing: conn.closing,
+            paused: conn.paused || !conn.accepts_frames(),
+            word: conn.word.take(),
+            output: &mut conn.output,
+        })
+    }
+
+    /// The driver sent something; what the connection could not send before may go now, and reading may go on.
+    pub fn sent(&mut self, key: Key, now: Now) {
+        let Some(conn) = self.conn_mut(key) else { return };
+        let unpause = conn.paused && conn.output.len() < OUTPUT_PAUSE_BYTES;
+        self.touch_dirty(key);
+        if unpause {
+            self.pump(key, now);
+        }
+    }
+
+    /// The text of a four-letter word: sent, then the connection closes.
+    pub fn answer_word(&mut self, key: Key, text: &str) {
+        let Some(conn) = self.conn_mut(key) else { return };
+        conn.output.extend_from_slice(text.as_bytes());
+        self.end(key);
+    }
+
+    /// Closes every connection after what is queued for it has been sent.
+    pub fn shut_down(&mut self) {
+        for index in 0..self.slots.len() {
+            let generation = self.slots[index].generation;
+            if self.slots[index].conn.is_some() {
+                self.end(Key { index: index as u32, generation });
+            }
+        }
+    }
+
+    /// The zxid at which this shard reads.
+    pub fn zxid(&self) -> Zxid {
+        self.room.tree.zxid()
+    }
+
+    /// Is there something in the commit stream that this shard has not seen?
+    pub fn is_behind(&self) -> bool {
+        self.stream.is_behind()
+    }
+
+    /// What `srst` resets.
+    pub fn reset_stats(&self) {
+        self.room.stats.reset();
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Requests that wait for an answer.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// What `cons` and `stat` show of this shard.
+    pub fn connection_report(&self) -> Vec<ConnReport> {
+        let conns = self.slots.iter().filter_map(|slot| slot.conn.as_ref());
+        conns
+            .map(|conn| ConnReport {
+                peer: conn.peer,
+                // What Java calls interest: 1 to read, 4 to write.
+                interest: u8::from(!conn.paused) | if conn.output.is_empty() { 0 } else { 4 },
+                queued: conn.queue.len(),
+                session: (conn.session != SessionId::NONE).then_some(conn.session),
+                timeout_ms: conn.timeout_ms,
+                heard: conn.heard,
+                stats: conn.stats.clone(),
+            })
+            .collect()
+    }
+
+    /// What `wchs`, `wchc` and `wchp` show of this shard.
+    pub fn watch_report(&self) -> WatchReport {
+        let mut by_path: BTreeMap<String, Vec<SessionId>> = BTreeMap::new();
+        for (path, keys) in self.room.watches.by_path() {
+            let sessions = keys.into_iter().map(|key| self.conn(key).map_or(SessionId::NONE, |conn| conn.session));
+            by_path.insert(path.to_owned(), sessions.collect());
+        }
+        WatchReport { by_path }
+    }
+
+    /// What `crst` resets.
+    pub fn reset_connection_stats(&mut self) {
+        for conn in self.slots.iter_mut().filter_map(|slot| slot.conn.as_mut()) {
+            conn.stats.reset();
+        }
+    }
+
+    fn conn(&self, key: Key) -> Option<&Conn> {
+        let slot = self.slots.get(key.index as usize)?;
+        if slot.generation == key.generation { slot.conn.as_deref() } else { None }
+    }
+
+    fn conn_mut(&mut self, key: Key) -> Option<&mut Conn> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        if slot.generation == key.generation { slot.conn.as_deref_mut() } else { None }
+    }
+
+    fn conn_ref(&self, key: Key) -> ConnRef {
+        ConnRef { shard: self.room.id, index: key.index, generation: key.generation }
+    }
+
+    fn touch_dirty(&mut self, key: Key) {
+        if let Some(conn) = self.conn_mut(key).filter(|conn| !conn.dirty) {
+            conn.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Nothing more is read; what is queued is sent, then the socket closes.
+    fn end(&mut self, key: Key) {
+        if let Some(conn) = self.conn_mut(key) {
+            conn.closing = true;
+            conn.input = Vec::new();
+        }
+        self.touch_dirty(key);
+    }
+
+    /// Looks at the frames that were kept.
+    fn pump(&mut self, key: Key, now: Now) {
+        let Some(conn) = self.conn_mut(key) else { return };
+        let mut input = std::mem::take(&mut conn.input);
+        let used = self.parse(key, &input, now);
+        if let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) {
+            input.drain(..used);
+            conn.input = input;
+        }
+    }
+
+    /// Handles the complete frames at the front of `bytes` as far as the connection may; answers how many bytes were used.
+    fn parse(&mut self, key: Key, bytes: &[u8], now: Now) -> usize {
+        let mut used = 0;
+        loop {
+            if self.throttle(key) {
+                return used;
+            }
+            let frame_bytes_max = self.room.settings.frame_bytes_max;
+            let Some(conn) = self.conn_mut(key).filter(|conn| conn.accepts_frames()) else { return used };
+            let rest = &bytes[used..];
+            if rest.len() < 4 {
+                return used;
+            }
+            if conn.state == State::Fresh {
+                match opening(rest) {
+                    Opening::Word(word) => {
+                        conn.state = State::Worded;
+                        conn.word = Some(word);
+                        self.touch_dirty(key);
+                        return bytes.len();
+                    }
+                    Opening::Incomplete => return used,
+                    Opening::Packet => {}
+                }
+            }
+            let length = i32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
+            let Some(size) = usize::try_from(length).ok().filter(|size| *size <= frame_bytes_max) else {
+                // As in Java the client is not told; the operator is, because a limit that is too low looks like this.
+                tracing::warn!(peer = %conn.peer, session = %conn.session, length, limit = frame_bytes_max, "packet length out of bounds, closing");
+                self.end(key);
+                return bytes.len();
+            };
+            let Some(frame) = rest.get(4..4 + size) else { return used };
+            used += 4 + size;
+            conn.heard = now.mono;
+            conn.stats.received += 1;
+            self.room.stats.packet_received(size + 4);
+            match self.conn(key).map(|conn| conn.state) {
+                Some(State::Fresh) => self.connect_request(key, frame, now),
+                Some(State::Ready) => self.request(key, frame, now),
+                _ => return used,
+            }
+        }
+    }
+
+    /// Must this connection wait? If so it is paused until there is room again.
+    fn throttle(&mut self, key: Key) -> bool {
+        let waiting =
+            self.outstanding_all.load(Relaxed) + self.outstanding - self.outstanding_told.min(self.outstanding);
+        let crowded = self.inlet.is_full() || waiting > self.room.settings.outstanding_max;
+        let Some(conn) = self.conn_mut(key) else { return true };
+        let stuck = conn.output.len() > OUTPUT_PAUSE_BYTES;
+        // As in ZooKeeper only a connection with requests under way is held up by the common limit.
+        let wait = stuck || crowded && !conn.queue.is_empty();
+        if wait != conn.paused {
+            conn.paused = wait;
+            self.touch_dirty(key);
+        }
+        if wait && !stuck && !self.throttled.contains(&key) {
+            self.throttled.push(key);
+        }
+        wait
+    }
+
+    fn retry_throttled(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.throttled) {
+            self.pump(key, now);
+        }
+    }
+
+    /// One request of a session.
+    fn request(&mut self, key: Key, frame: &[u8], now: Now) {
+        let mut r = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut r) else {
+            self.end(key);
+            return;
+        };
+        let Some(conn) = self.conn_mut(key) else { return };
+        if let Some(pulse) = &conn.pulse {
+            pulse.beat(now.mono);
+        }
+        let (body, xid) = (r.rest(), header.xid);
+        let op = Op::from_i32(header.op);
+        match op {
+            Some(Op::Auth) => return self.authenticate(key, xid, body, now),
+            Some(Op::Sasl) => return self.refuse(key, xid, Code::AuthFailed, now),
+            _ => {}
+        }
+        let ids = Arc::clone(&conn.ids);
+        if !self.room.auth.enforced(&ids) {
+            return self.refuse(key, xid, Code::SessionClosedRequireSaslAuth, now);
+        }
+        match op {
+            Some(op) if op.is_write() && op != Op::CreateSession => {
+                let Some(session) = self.conn(key).map(|conn| conn.session) else { return };
+                let (conn, body) = (self.conn_ref(key), body.into());
+                self.inlet.push(ToSequencer::Write(WriteRequest { conn, session, xid, op, ids, body }));
+                self.wait(key, Queued::Waiting { xid, op, since: now.mono, echo: None });
+                if op == Op::CloseSession {
+                    // What follows is not answered; ZooKeeper drops it as well.
+                    self.pause_for_good(key);
+                }
+            }
+            Some(op @ (Op::Sync | Op::GetEphemerals)) => self.ordered_read(key, xid, op, body, now),
+            _ => self.read_or_wait(key, xid, header.op, body, now),
+        }
+    }
+
+    /// sync and getEphemerals: reads that the sequencer answers, in order with all writes.
+    fn ordered_read(&mut self, key: Key, xid: Xid, op: Op, body: &[u8], now: Now) {
+        let Ok(path) = Reader::with_limit(body, self.room.settings.length_max).string() else {
+            return self.read_or_wait(key, xid, op.as_i32(), body, now);
+        };
+        let Some(session) = self.conn(key).map(|conn| conn.session) else { return };
+        let conn = self.conn_ref(key);
+        let echo = (op == Op::Sync).then(|| path.as_ref().into());
+        self.inlet.push(match op {
+            Op::Sync => ToSequencer::Sync { conn, xid },
+            _ => ToSequencer::Ephemerals { conn, session, xid, prefix: path.into_owned() },
+        });
+        self.wait(key, Queued::Waiting { xid, op, since: now.mono, echo });
+    }
+
+    fn wait(&mut self, key: Key, queued: Queued) {
+        if let Some(conn) = self.conn_mut(key) {
+            conn.queue.push_back(queued);
+            self.outstanding += 1;
+        }
+    }
+
+    fn pause_for_good(&mut self, key: Key) {
+        if let Some(conn) = self.conn_mut(key) {
+            conn.state = State::Worded;
+            conn.input = Vec::new();
+        }
+        self.touch_dirty(key);
+    }
+
+    /// Answers a read now, or behind the session's writes that are under way.
+    fn read_or_wait(&mut self, key: Key, xid: Xid, op: i32, body: &[u8], now: Now) {
+        let Some(conn) = self.conn_mut(key) else { return };
+        if conn.queue.is_empty() {
+            self.read(key, xid, op, body, now, now.mono);
+        } else {
+            self.wait(key, Queued::Read { xid, op, body: body.into(), since: now.mono });
+        }
+    }
+
+    /// The auth packet is answered at once, ahead of requests under way, as ZooKeeper's connection layer does.
+    fn authenticate(&mut self, key: Key, xid: Xid, body: &[u8], now: Now) {
+        let length_max = self.room.settings.length_max;
+        let Some(conn) = self.conn(key) else { return };
+        let mut ids: Vec<Id> = conn.ids.to_vec();
+        let outcome = match AuthPacket::decode(&mut Reader::with_limit(body, length_max)) {
+            Ok(packet) => self.room.auth.authenticate(&packet.scheme, packet.auth, &mut ids),
+            Err(_) => Outcome::CloseNow,
+        };
+        match outcome {
+            Outcome::Ok => {
+                if let Some(conn) = self.conn_mut(key) {
+                    conn.ids = ids.into();
+                }
+                self.header_only(key, xid, Zxid::ZERO, Code::Ok);
+            }
+            Outcome::Failed => {
+                ShardStats::bump(&self.room.stats.auth_failed);
+                tracing::warn!(peer = ?self.conn(key).map(|conn| conn.peer), "authentication failed");
+                self.refuse(key, xid, Code::AuthFailed, now);
+            }
+            Outcome::CloseNow => self.end(key),
+        }
+    }
+
+    /// An error with zxid 0, and the end of the connection.
+    fn refuse(&mut self, key: Key, xid: Xid, code: Code, _now: Now) {
+        self.header_only(key, xid, Zxid::ZERO, code);
+        self.end(key);
+    }
+
+    fn header_only(&mut self, key: Key, xid: Xid, zxid: Zxid, code: Code) {
+        let Some(conn) = self.conn_mut(key) else { return };
+        let before = conn.output.len();
+        put_header_frame(&mut conn.output, xid, zxid, code);
+        conn.stats.sent += 1;
+        let bytes = conn.output.len() - before;
+        self.room.stats.packet_sent(bytes);
+        self.touch_dirty(key);
+    }
+
+    /// Queues an event for a connection if its identities may read the node.
+    fn notify(&mut self, key: Key, zxid: Zxid, event: proto::reply::EventType, path: &str, acl: &[proto::Acl]) {
+        let Some(conn) = self.slots[key.index as usize].conn.as_deref_mut() else { return };
+        if !self.room.auth.allows(acl, proto::perms::READ, &conn.ids) {
+            return;
+        }
+        let before = conn.output.len();
+        put_notification(&mut conn.output, zxid, event, path);
+        conn.stats.sent += 1;
+        self.room.stats.packet_sent(conn.output.len() - before);
+        if conn.output.len() > OUTPUT_MAX_BYTES {
+            tracing::warn!(peer = %conn.peer, session = %conn.session, "client does not read its events, closing");
+            conn.output = Vec::new();
+            self.end(key);
+        }
+        self.touch_dirty(key);
+    }
+}

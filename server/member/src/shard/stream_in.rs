@@ -1,0 +1,151 @@
+//! Consuming the commit stream: advance, fire watches, answer, serve the reads that waited (DESIGN.md §3).
+
+use pipeline::{Answer, Body, Commit, Item, MemberResult, Now};
+use proto::jute::{Encode, put_string, put_strings};
+use proto::multi::{put_end, put_member_error, put_member_header};
+use proto::reply::{EventType, begin_frame, end_frame, put_header};
+use proto::{Code, Op};
+
+use super::{Key, Queued, Shard, reads};
+
+impl Shard {
+    /// Takes every batch that is released.
+    pub fn catch_up(&mut self, now: Now) {
+        // Serving reads that waited may ask again; the outer call does it all.
+        if std::mem::replace(&mut self.catching_up, true) {
+            return;
+        }
+        let mut any = false;
+        while let Some(batch) = self.stream.take() {
+            any = true;
+            for item in &batch.items {
+                match item {
+                    Item::Commit(commit) => self.commit(commit, now),
+                    Item::Answer(answer) => self.answer(answer, now),
+                    Item::Close(conn) if conn.shard == self.room.id => {
+                        self.end(Key { index: conn.index, generation: conn.generation });
+                    }
+                    Item::Close(_) => {}
+                }
+            }
+        }
+        self.catching_up = false;
+        if any && !self.throttled.is_empty() {
+            self.retry_throttled(now);
+        }
+    }
+
+    fn commit(&mut self, commit: &Commit, now: Now) {
+        self.room.tree.advance(commit.zxid);
+        if !self.room.watches.is_empty() {
+            let mut events = Vec::new();
+            for change in commit.changes.iter() {
+                reads::trigger(&mut self.room.watches, change, &mut events);
+                for (key, event) in events.drain(..) {
+                    let (path, acl) = if event == EventType::NodeChildrenChanged {
+                        (proto::path::parent(&change.path), &change.parent_acl)
+                    } else {
+                        (&*change.path, &change.acl)
+                    };
+                    self.notify(key, commit.zxid, event, path, acl);
+                }
+            }
+        }
+        if let Some(answer) = &commit.answer {
+            self.answer(answer, now);
+        }
+        if let Some(closing) = commit.closing
+            && let Some(key) = self.sessions.get(&closing.session).copied()
+        {
+            self.end(key);
+        }
+    }
+
+    fn answer(&mut self, answer: &Answer, now: Now) {
+        if answer.conn.shard != self.room.id {
+            return;
+        }
+        let key = Key { index: answer.conn.index, generation: answer.conn.generation };
+        if let Body::Session(opened) = &answer.body {
+            return self.session_answer(key, opened.as_ref(), now);
+        }
+        let Some(conn) = self.conn_mut(key) else { return };
+        let Some(Queued::Waiting { xid, op, since, echo }) = conn.queue.pop_front() else {
+            unreachable!("an answer belongs to the request at the front of its connection's queue");
+        };
+        assert_eq!(xid, answer.xid, "answers come in the order of requests");
+        self.outstanding -= 1;
+        let Some(conn) = self.conn_mut(key) else { return };
+        let before = conn.output.len();
+        let start = begin_frame(&mut conn.output);
+        put_header(&mut conn.output, xid, answer.zxid, answer.code);
+        if answer.code == Code::Ok {
+            put_body(&mut conn.output, &answer.body, echo.as_deref());
+        }
+        end_frame(&mut conn.output, start);
+        let latency = now.mono.since(since);
+        conn.stats.sent += 1;
+        conn.stats.answered(reads::short_name(Some(op)), i64::from(xid.0), answer.zxid, latency, now.wall);
+        let bytes = conn.output.len() - before;
+        self.room.stats.packet_sent(bytes);
+        self.room.stats.latency(latency);
+        self.touch_dirty(key);
+        self.serve_waiting_reads(key, now);
+    }
+
+    /// Reads that stood behind the write that was just answered, up to the next write.
+    fn serve_waiting_reads(&mut self, key: Key, now: Now) {
+        loop {
+            let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) else { return };
+            if !matches!(conn.queue.front(), Some(Queued::Read { .. })) {
+                return;
+            }
+            let Some(Queued::Read { xid, op, body, since }) = conn.queue.pop_front() else { return };
+            self.outstanding -= 1;
+            self.read(key, xid, op, &body, now, since);
+        }
+    }
+}
+
+fn put_body(out: &mut Vec<u8>, body: &Body, echo: Option<&str>) {
+    match body {
+        Body::None => {
+            if let Some(path) = echo {
+                put_string(out, path);
+            }
+        }
+        Body::Path(path) => put_string(out, path),
+        Body::PathStat(path, stat) => {
+            put_string(out, path);
+            stat.encode(out);
+        }
+        Body::Stat(stat) => stat.encode(out),
+        Body::Strings(strings) => put_strings(out, strings),
+        Body::Multi(results) => {
+            results.iter().for_each(|result| put_member(out, result));
+            put_end(out);
+        }
+        Body::Session(_) => unreachable!("a session's answer has its own record"),
+    }
+}
+
+fn put_member(out: &mut Vec<u8>, result: &MemberResult) {
+    match result {
+        MemberResult::Path(path) => {
+            put_member_header(out, Op::Create, Code::Ok);
+            put_string(out, path);
+        }
+        MemberResult::PathStat(path, stat) => {
+            put_member_header(out, Op::Create2, Code::Ok);
+            put_string(out, path);
+            stat.encode(out);
+        }
+        MemberResult::Deleted => put_member_header(out, Op::Delete, Code::Ok),
+        MemberResult::Checked => put_member_header(out, Op::Check, Code::Ok),
+        MemberResult::Stat(stat) => {
+            put_member_header(out, Op::SetData, Code::Ok);
+            stat.encode(out);
+        }
+        MemberResult::Error(code) => put_member_error(out, *code),
+    }
+}

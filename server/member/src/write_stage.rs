@@ -1,0 +1,410 @@
+//! The write stage: sequencer, session clock and log on one thread, and the sending end of the commit stream.
+//!
+//! ```text
+//!   shards' inlets ─▶ sequencer ─▶ log ─▶ (effect: write) ─▶ durable ─▶ commit stream ─▶ shards
+//!        session clock ──▲  ▲── reaper of containers and TTL znodes
+//! ```
+//!
+//! On a standalone server durable is committed. Nothing is published before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use auth::Auth;
+use pipeline::message::OpenedSession;
+use pipeline::sequencer::SnapshotPoint;
+use pipeline::{Body, Guard, Now, Sequencer, ToSequencer, TxnSink};
+use proto::acl::RawAcl;
+use proto::stat::Owner;
+use proto::{Acl, Code, Id, Millis, SessionId, Txn, TxnHeader, Xid, Zxid};
+use queue::Consumer;
+use sessions::{Ids, Tracker};
+use wal::{AppendError, Log, LogWrite};
+
+use crate::report::WriteReport;
+use crate::settings::WriteSettings;
+use crate::stats::Gauges;
+use crate::stream::Sender;
+
+/// Requests taken from one inlet before the next gets its turn: small, so that shards share fairly and reads on the same
+/// thread do not wait long.
+const REQUESTS_PER_TURN: usize = 64;
+/// Transactions that may be prepared but not durable; beyond, requests wait in their inlets.
+const IN_FLIGHT_MAX: i64 = 65_536;
+
+/// The access rules as the sequencer asks for them.
+pub struct Rules(pub Arc<Auth>);
+
+impl Guard for Rules {
+    fn allows(&self, acl: &[Acl], wanted: i32, ids: &[Id]) -> bool {
+        self.0.allows(acl, wanted, ids)
+    }
+
+    fn fix_up(&self, acl: Option<&[RawAcl]>, ids: &[Id]) -> Result<Vec<Acl>, Code> {
+        self.0.fix_up(acl, ids)
+    }
+}
+
+struct Sink<'l>(&'l mut Log);
+
+impl TxnSink for Sink<'_> {
+    fn append(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<u64>) -> bool {
+        match self.0.append(header, txn, digest) {
+            Ok(()) => true,
+            Err(AppendError::TooLarge { .. }) => false,
+            Err(AppendError::Full) => unreachable!("the log is asked for room before a request is taken"),
+        }
+    }
+}
+
+/// What the world must do for the write stage.
+pub enum Effect {
+    /// Something was published: wake the shards of other threads.
+    WakeShards,
+    /// Write a snapshot of `tree`, which is pinned at the point's zxid; then call [`WriteStage::snapshot_done`].
+    Snapshot(SnapshotPoint, tree::Reader),
+}
+
+/// See the module's page.
+pub struct WriteStage {
+    sequencer: Sequencer<Rules>,
+    tracker: Tracker,
+    ids: Ids,
+    log: Log,
+    inlets: Vec<Consumer<ToSequencer>>,
+    stream: Sender,
+    settings: WriteSettings,
+    gauges: Arc<Gauges>,
+    entropy: u64,
+    snapshots: SnapshotClock,
+    reaper: Reaper,
+    /// Expired sessions whose closeSession waits for room in the log.
+    expired: VecDeque<SessionId>,
+    /// Since when the next group waits, with a `flushDelay`.
+    group_since: Option<Millis>,
+}
+
+/// When the next snapshot is due (disk-formats.md §7).
+struct SnapshotClock {
+    txns: u64,
+    bytes_at_last: u64,
+    txns_due: u64,
+    bytes_due: u64,
+    /// A snapshot waits for its zxid to be final, or is being written.
+    waiting: Option<SnapshotPoint>,
+    busy: bool,
+}
+
+/// Deletes empty containers and expired TTL znodes (client-protocol.md §12).
+struct Reaper {
+    next_look: Millis,
+    candidates: VecDeque<String>,
+    next_reap: Millis,
+}
+
+/// Parts that a write stage is made of.
+pub struct Parts {
+    /// With the recovered tree and sessions.
+    pub sequencer: Sequencer<Rules>,
+    /// Knows the recovered sessions.
+    pub tracker: Tracker,
+    /// Makes session ids.
+    pub ids: Ids,
+    /// Continues behind the recovered transactions.
+    pub log: Log,
+    /// From the shards.
+    pub inlets: Vec<Consumer<ToSequencer>>,
+    /// To the shards.
+    pub stream: Sender,
+    /// Switches.
+    pub settings: WriteSettings,
+    /// What everybody may read.
+    pub gauges: Arc<Gauges>,
+    /// Seed of the snapshot schedule.
+    pub entropy: u64,
+}
+
+impl WriteStage {
+    /// A write stage; call [`WriteStage::start`] next.
+    pub fn new(parts: Parts, now: Now) -> WriteStage {
+        let mut stage = WriteStage {
+            sequencer: parts.sequencer,
+            tracker: parts.tracker,
+            ids: parts.ids,
+            log: parts.log,
+            inlets: parts.inlets,
+            stream: parts.stream,
+            snapshots: SnapshotClock {
+                txns: 0,
+                bytes_at_last: 0,
+                txns_due: 0,
+                bytes_due: 0,
+                waiting: None,
+                busy: false,
+            },
+            reaper: Reaper {
+                next_look: now.mono.plus(parts.settings.container_check_ms),
+                candidates: VecDeque::new(),
+                next_reap: now.mono,
+            },
+            settings: parts.settings,
+            gauges: parts.gauges,
+            entropy: parts.entropy,
+            expired: VecDeque::new(),
+            group_since: None,
+        };
+        stage.schedule_snapshot();
+        stage
+    }
+
+    /// Ends what a crash left over: ephemerals whose session is gone are deleted by a transaction.
+    pub fn start(&mut self, now: Now) {
+        let orphaned: Vec<SessionId> = self
+            .sequencer
+            .tree()
+            .sessions_with_ephemerals()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter(|id| self.sequencer.sessions().get(*id).is_none())
+            .collect();
+        for session in orphaned {
+            tracing::info!(%session, "deleting ephemerals of a session that no longer exists");
+            self.sequencer.close_session(session, None, now, &mut Sink(&mut self.log));
+        }
+        self.tell_gauges();
+    }
+
+    /// Takes requests and runs what is due. True if it should be called again at once.
+    pub fn step(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let more = self.take_requests(now);
+        self.expire_sessions(now);
+        self.reap(now);
+        self.publish(effects);
+        more
+    }
+
+    /// When [`WriteStage::step`] must be called at the latest, requests apart.
+    pub fn next_deadline(&self) -> Millis {
+        let expiry = self.tracker.next_expiry();
+        let reap = if self.reaper.candidates.is_empty() { self.reaper.next_look } else { self.reaper.next_reap };
+        let group = self.group_since.map(|since| since.plus(self.settings.flush_delay_ms));
+        [expiry, group, self.log.next_time()].into_iter().flatten().fold(reap, Millis::min)
+    }
+
+    /// The next write of the log, if one should be issued now. With a `flushDelay` a group waits for company first.
+    pub fn next_write(&mut self, now: Now) -> Option<LogWrite> {
+        if self.settings.flush_delay_ms > 0 && self.log.appended() > self.log.issued() {
+            let since = *self.group_since.get_or_insert(now.mono);
+            let waiting = self.log.appended().0 - self.log.issued().0;
+            if now.mono.since(since) < self.settings.flush_delay_ms && waiting < self.settings.batch_records_max {
+                return None;
+            }
+        }
+        self.group_since = None;
+        self.log.next_write()
+    }
+
+    /// The log, whose effects the caller carries out.
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// All transactions up to `zxid` are durable.
+    pub fn durable(&mut self, zxid: Zxid, effects: &mut Vec<Effect>) {
+        let mut items = Vec::new();
+        self.sequencer.committed(zxid, &mut items);
+        // Before the shards hear of it: a snapshot pins its zxid while nothing can have passed it.
+        self.snapshot_if_due(effects);
+        if self.stream.publish(items) {
+            effects.push(Effect::WakeShards);
+        }
+        self.tell_gauges();
+    }
+
+    /// The snapshot was written, or could not be.
+    pub fn snapshot_done(&mut self) {
+        self.snapshots.busy = false;
+    }
+
+    /// Is there work that no event will announce?
+    pub fn has_requests(&self) -> bool {
+        self.accepts() && self.inlets.iter().any(|inlet| !inlet.is_empty())
+    }
+
+    /// Transactions that are not durable, or items that are not published: a shutdown waits for them.
+    pub fn is_busy(&self) -> bool {
+        self.sequencer.in_flight() > 0
+            || self.stream.is_backed_up()
+            || self.inlets.iter().any(|inlet| !inlet.is_empty())
+    }
+
+    /// For `dump` and `hash`.
+    pub fn report(&mut self) -> WriteReport {
+        let timeouts = |id| self.sequencer.sessions().get(id).map_or(0, |session| session.timeout_ms);
+        let buckets = self
+            .tracker
+            .buckets()
+            .into_iter()
+            .map(|(at, ids)| (at.0, ids.into_iter().map(|id| (id, timeouts(id))).collect()))
+            .collect();
+        let digests = self.sequencer.digests().map(|at| (at.zxid.0, at.digest)).collect();
+        let tree = self.sequencer.tree();
+        let ephemerals = tree
+            .sessions_with_ephemerals()
+            .map(|id| (id, tree.ephemerals_of(id).map(str::to_owned).collect()))
+            .collect();
+        WriteReport { buckets, ephemerals, digests }
+    }
+
+    fn accepts(&self) -> bool {
+        !self.stream.is_backed_up()
+            && self.sequencer.in_flight() < IN_FLIGHT_MAX
+            && self.log.can_accept(self.log.payload_bytes_max())
+    }
+
+    fn take_requests(&mut self, now: Now) -> bool {
+        let mut more = false;
+        for at in 0..self.inlets.len() {
+            for _ in 0..REQUESTS_PER_TURN {
+                if !self.accepts() {
+                    return false;
+                }
+                let Some(message) = self.inlets[at].pop() else { break };
+                self.handle(message, now);
+            }
+            more |= !self.inlets[at].is_empty();
+        }
+        more
+    }
+
+    fn handle(&mut self, message: ToSequencer, now: Now) {
+        let mut log = Sink(&mut self.log);
+        match message {
+            ToSequencer::Write(request) => {
+                self.snapshots.txns += 1;
+                let closes = request.op == proto::Op::CloseSession;
+                self.sequencer.write(&request, now, &mut log);
+                if closes && self.sequencer.sessions().get(request.session).is_none() {
+                    self.tracker.close(request.session);
+                }
+            }
+            ToSequencer::Open { conn, timeout_ms } => {
+                self.snapshots.txns += 1;
+                let sequencer = &mut self.sequencer;
+                let id = self.ids.next(|id| sequencer.sessions().get(id).is_some());
+                let pulse = self.tracker.open(id, timeout_ms, now.mono);
+                sequencer.open_session(id, conn, timeout_ms, pulse, now, &mut log);
+            }
+            ToSequencer::Attach { conn, session, timeout_ms } => {
+                match self.tracker.reattach(session, timeout_ms, now.mono) {
+                    Some(pulse) => {
+                        self.sequencer.attach_session(OpenedSession { session, timeout_ms, pulse }, conn);
+                    }
+                    None => self.sequencer.answer(conn, Xid(0), Body::Session(None)),
+                }
+            }
+            ToSequencer::Sync { conn, xid } => self.sequencer.answer(conn, xid, Body::None),
+            ToSequencer::Ephemerals { conn, session, xid, prefix } => {
+                let paths = self.sequencer.ephemerals(session, &prefix);
+                self.sequencer.answer(conn, xid, Body::Strings(paths));
+            }
+        }
+    }
+
+    fn expire_sessions(&mut self, now: Now) {
+        if self.tracker.next_expiry().is_some_and(|due| due <= now.mono) {
+            self.expired.extend(self.tracker.expire(now.mono));
+        }
+        while self.accepts()
+            && let Some(session) = self.expired.pop_front()
+        {
+            tracing::info!(%session, "session expired");
+            self.snapshots.txns += 1;
+            self.sequencer.close_session(session, None, now, &mut Sink(&mut self.log));
+            self.tracker.close(session);
+        }
+    }
+
+    fn reap(&mut self, now: Now) {
+        if now.mono >= self.reaper.next_look && self.reaper.candidates.is_empty() {
+            self.reaper.next_look = now.mono.plus(self.settings.container_check_ms);
+            self.reaper.next_reap = now.mono;
+            self.reaper.candidates = self.reap_candidates(now.wall).into();
+        }
+        while now.mono >= self.reaper.next_reap && self.accepts() {
+            let Some(path) = self.reaper.candidates.pop_front() else { return };
+            self.reaper.next_reap = now.mono.plus(60_000 / i64::from(self.settings.container_per_minute.max(1)));
+            tracing::debug!(path, "deleting an empty container or expired TTL znode");
+            self.snapshots.txns += 1;
+            self.sequencer.reap(&path, now, &mut Sink(&mut self.log));
+        }
+    }
+
+    fn reap_candidates(&mut self, wall: Millis) -> Vec<String> {
+        let never_used_ms = self.settings.container_never_used_ms;
+        let tree = self.sequencer.tree();
+        let mut paths: Vec<String> = tree.containers().chain(tree.ttl_nodes()).map(str::to_owned).collect();
+        paths.retain(|path| {
+            let Some(node) = tree.node(path).filter(|node| node.child_count() == 0) else { return false };
+            let stat = node.persisted();
+            match node.owner() {
+                Owner::Container if stat.cversion == 0 => never_used_ms > 0 && wall.since(stat.ctime) > never_used_ms,
+                Owner::Container => true,
+                Owner::Ttl(ttl) => wall.since(stat.mtime) > ttl,
+                _ => false,
+            }
+        });
+        paths
+    }
+
+    /// Releases what needs no new durability: answers that stand behind transactions which are final already.
+    fn publish(&mut self, effects: &mut Vec<Effect>) {
+        let committed = self.sequencer.committed_zxid();
+        self.durable(committed, effects);
+    }
+
+    fn random(&mut self) -> u64 {
+        // SplitMix64; the schedule needs spreading, not secrecy.
+        self.entropy = self.entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.entropy;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn schedule_snapshot(&mut self) {
+        let half = (self.settings.snap_count / 2).max(1);
+        self.snapshots.txns_due = half + self.random() % half;
+        let half = self.settings.snap_bytes / 2;
+        self.snapshots.bytes_due = if half == 0 { u64::MAX } else { half + self.random() % half };
+        self.snapshots.txns = 0;
+        self.snapshots.bytes_at_last = self.log.written_bytes();
+    }
+
+    fn snapshot_if_due(&mut self, effects: &mut Vec<Effect>) {
+        let bytes = self.log.written_bytes() - self.snapshots.bytes_at_last;
+        let due = self.snapshots.txns > self.snapshots.txns_due || bytes > self.snapshots.bytes_due;
+        if due && !self.snapshots.busy {
+            self.snapshots.waiting = Some(self.sequencer.snapshot_point());
+            self.snapshots.busy = true;
+            self.log.roll();
+            self.schedule_snapshot();
+        }
+        let committed = self.sequencer.committed_zxid();
+        if let Some(point) = self.snapshots.waiting.take_if(|point| point.zxid <= committed) {
+            let tree = self.sequencer.tree().pin(point.zxid);
+            let tree = tree.expect("no shard has been told of a later zxid, so nothing of this one is freed");
+            effects.push(Effect::Snapshot(point, tree));
+        }
+    }
+
+    fn tell_gauges(&mut self) {
+        let tree = self.sequencer.tree();
+        self.gauges.znodes.store(tree.node_count() as u64, Relaxed);
+        self.gauges.ephemerals.store(tree.ephemeral_count() as u64, Relaxed);
+        self.gauges.data_bytes.store(tree.approximate_data_size() as u64, Relaxed);
+        self.gauges.sessions.store(self.sequencer.sessions().len() as u64, Relaxed);
+        self.gauges.zxid.store(self.sequencer.committed_zxid().0, Relaxed);
+    }
+}

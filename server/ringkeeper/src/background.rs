@@ -1,0 +1,119 @@
+//! The threads that nothing on the hot path waits for: one prepares and names log segments, the other writes snapshots and
+//! purges old files. Apart, because a log that rolls must not wait for a snapshot.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use clients::Mailbox;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use disk::RealDisk;
+use pipeline::sequencer::SnapshotPoint;
+use wal::segment::{Done, SegmentId, Work};
+
+use crate::letter::Letter;
+use crate::snapshots::{self, SnapshotJob};
+
+/// Ways to the background threads.
+#[derive(Clone)]
+pub struct Background {
+    segments: Sender<Work>,
+    snapshots: Sender<SnapshotJob>,
+}
+
+/// What the background needs to know.
+pub struct Options {
+    /// `<dataLogDir>/version-2`
+    pub log_dir: PathBuf,
+    /// How snapshots are written and purged.
+    pub snapshots: snapshots::Options,
+    /// `autopurge.purgeInterval`; `None` = never.
+    pub purge_every: Option<Duration>,
+}
+
+impl Background {
+    /// Starts both threads; they report to the write stage's mailbox.
+    pub fn start(options: Options, write_stage: Arc<Mailbox<Letter>>) -> std::io::Result<Background> {
+        let (segments, segment_work) = unbounded();
+        let (snapshots, snapshot_jobs) = unbounded();
+        let (log_dir, mailbox) = (options.log_dir, Arc::clone(&write_stage));
+        thread::Builder::new().name("segments".into()).spawn(move || prepare_segments(&log_dir, &segment_work, &mailbox))?;
+        let (settings, every) = (options.snapshots, options.purge_every);
+        thread::Builder::new()
+            .name("snapshots".into())
+            .spawn(move || write_snapshots(&settings, every, &snapshot_jobs, &write_stage))?;
+        Ok(Background { segments, snapshots })
+    }
+
+    /// Something for the log.
+    pub fn segment_work(&self, work: Work) {
+        self.segments.send(work).expect("the thread lives as long as a sender does");
+    }
+
+    /// A snapshot to write.
+    pub fn snapshot(&self, point: SnapshotPoint, tree: tree::Reader) {
+        self.snapshots.send(SnapshotJob { point, tree }).expect("the thread lives as long as a sender does");
+    }
+}
+
+/// A segment as the reactor writes to it.
+pub struct OpenSegment {
+    /// Which.
+    pub segment: SegmentId,
+    /// Open past the page cache where the file system allows it.
+    pub file: Arc<File>,
+}
+
+fn prepare_segments(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage: &Mailbox<Letter>) {
+    let mut said_buffered = false;
+    while let Ok(work) = work.recv() {
+        let mut done = wal::perform(&RealDisk, log_dir, &work);
+        let mut open = None;
+        if let (Done::Prepared { segment, .. }, Work::Prepare { name, .. }) = (&done, &work) {
+            match disk::open_direct(&log_dir.join(name)) {
+                Ok((file, direct)) => {
+                    if !direct && !said_buffered {
+                        said_buffered = true;
+                        tracing::warn!(dir = %log_dir.display(), "this file system has no O_DIRECT: log writes go through the page cache");
+                    }
+                    open = Some(OpenSegment { segment: *segment, file: Arc::new(file) });
+                }
+                Err(error) => done = Done::PrepareFailed { segment: *segment, error },
+            }
+        }
+        if let Done::PrepareFailed { error, .. } = &done {
+            tracing::error!(dir = %log_dir.display(), %error, "cannot prepare a log segment: writes wait until there is space");
+        }
+        write_stage.send(Letter::SegmentDone(done, open));
+    }
+}
+
+fn write_snapshots(
+    options: &snapshots::Options,
+    purge_every: Option<Duration>,
+    jobs: &Receiver<SnapshotJob>,
+    write_stage: &Mailbox<Letter>,
+) {
+    let purge = || {
+        if purge_every.is_some() {
+            snapshots::purge(options);
+        }
+    };
+    purge();
+    loop {
+        let next = match purge_every {
+            Some(every) => jobs.recv_timeout(every),
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match next {
+            Ok(job) => {
+                snapshots::write(options, job);
+                write_stage.send(Letter::SnapshotDone);
+            }
+            Err(RecvTimeoutError::Timeout) => purge(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What threads say to each other apart from requests and the commit stream.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use clients::Question;
+use wal::segment::Done;
+
+use crate::background::OpenSegment;
+
+/// To one of the pinned threads.
+pub enum Letter {
+    /// A connection for the shard.
+    Adopt(OwnedFd, SocketAddr),
+    /// Contribute to this report.
+    Asked(Arc<Question>),
+    /// All have contributed: answer the client.
+    Answered(Arc<Question>),
+    /// Reset the counters that `srst` resets.
+    ResetStats,
+    /// Reset the counters that `crst` resets.
+    ResetConnections,
+    /// The background did something for the log.
+    SegmentDone(Done, Option<OpenSegment>),
+    /// The background wrote a snapshot.
+    SnapshotDone,
+    /// Stop accepting, finish, end.
+    ShutDown,
+}

@@ -1,0 +1,381 @@
+//! From a configuration to a running server, and its orderly end.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+use std::time::Duration;
+
+use auth::Auth;
+use clients::{Acceptor, Driver, Mailbox};
+use config::{Config, ExitStatus, Host};
+use disk::{RealDisk, SystemEntropy};
+use host::{Disk, Entropy};
+use member::shard::Parts as ShardParts;
+use member::write_stage::{Parts as WriteParts, Rules};
+use member::{Gauges, Inlet, Limits, Shard, ShardSettings, ShardStats, WriteSettings, WriteStage, stream};
+use pipeline::session_table::{Session, SessionTable};
+use pipeline::{Sequencer, Settings as SequencerSettings};
+use queue::Bell;
+use sessions::{Ids, Tracker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use uring::{Kind, Options as ReactorOptions, Reactor, Waker};
+use wal::{Log, LogOptions};
+
+use crate::background::{self, Background};
+use crate::clock;
+use crate::letter::Letter;
+use crate::placement::{Placement, Thread};
+use crate::snapshots;
+use crate::words::{Statics, Words};
+use crate::worker::{Listening, Parts, Threads, Worker, Writing};
+
+/// Requests that a shard's ring to the write stage holds.
+const INLET_CAPACITY: usize = 4096;
+/// Connections that may wait to be accepted, unless configured. Java's 50 loses bursts (java-faults.md).
+const BACKLOG: i32 = 4096;
+
+/// Why the server did not start, or ended.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit status.
+    pub status: ExitStatus,
+    what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Failure {
+    fn new(status: ExitStatus, what: impl fmt::Display) -> Failure {
+        Failure { status, what: what.to_string() }
+    }
+}
+
+/// Runs a standalone server until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<(), Failure> {
+    let auth = Arc::new(
+        Auth::new(config.auth.settings()).map_err(|error| Failure::new(ExitStatus::InvalidInvocation, error))?,
+    );
+    let bound = clients::bind(&clients::Options {
+        address: address(&config)?,
+        backlog: config.listen.backlog.map_or(BACKLOG, |backlog| backlog as i32),
+        keep_alive: config.listen.tcp_keep_alive,
+    })
+    .map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
+
+    let dirs = Directories::open(&config)?;
+    let restored = snapshots::restore(&config, &dirs)?;
+    let last = restored.last_zxid;
+    if !config.log.force_sync {
+        tracing::warn!("forceSync=no: answers do not wait for the disk, a power failure WILL lose acknowledged writes");
+    }
+
+    let cores = allowed_cores();
+    let placement = Placement::choose(&cores, config.machine.shards);
+    tracing::info!("placement for {} core(s): {placement}", cores.len());
+
+    let now = clock::now();
+    let mut tracker = Tracker::new(sessions::Settings {
+        tick_ms: config.tick_time_ms as i32,
+        timeout_min_ms: config.sessions.timeout_min_ms as i32,
+        timeout_max_ms: config.sessions.timeout_max_ms as i32,
+    });
+    let mut table = SessionTable::default();
+    for (id, timeout_ms) in &restored.sessions {
+        tracker.open(*id, *timeout_ms, now.mono);
+        table.insert(*id, Session { timeout_ms: *timeout_ms, owner: None });
+    }
+    let length_max = (config.limits.packet_bytes_max as usize).saturating_add(config.limits.packet_extra_bytes as usize);
+    let mut sequencer = Sequencer::new(
+        restored.tree,
+        table,
+        Rules(Arc::clone(&auth)),
+        SequencerSettings {
+            extended_types: config.nodes.extended_types,
+            enforce_quota: config.nodes.enforce_quota,
+            digest: config.digests,
+            close_session_txn: config.close_session_lists_ephemerals,
+            length_max,
+            record_bytes_max: length_max,
+        },
+        last,
+    );
+
+    let shard_count = placement.shards();
+    let (sender, receivers) = stream::stream(shard_count);
+    let gauges = Arc::new(Gauges::default());
+    let outstanding = Arc::new(AtomicUsize::new(0));
+    let stats: Vec<Arc<ShardStats>> = (0..shard_count).map(|_| Arc::new(ShardStats::new())).collect();
+    let limits =
+        Limits::new(config.limits.connections_max as usize, config.limits.connections_per_address_max as usize);
+    let acceptor = Acceptor::new(limits, config.listen.tcp_keep_alive);
+    let (mut drivers, mut inlets) = (Vec::new(), Vec::new());
+    for (shard, receiver) in receivers.into_iter().enumerate() {
+        let (producer, consumer) = queue::channel(INLET_CAPACITY);
+        inlets.push(consumer);
+        let shard = Shard::new(ShardParts {
+            id: shard as u16,
+            tree: sequencer.tree().reader(),
+            stream: receiver,
+            inlet: Inlet::new(producer),
+            auth: Arc::clone(&auth),
+            settings: shard_settings(&config, length_max),
+            stats: Arc::clone(&stats[shard]),
+            outstanding_all: Arc::clone(&outstanding),
+            seed: SystemEntropy.next_u64(),
+        });
+        drivers.push(Some(Driver::new(shard, acceptor.clone())));
+    }
+
+    let wakers: Vec<Waker> = placement
+        .threads
+        .iter()
+        .map(|_| Waker::new())
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot make an eventfd: {error}")))?;
+    let mailboxes: Vec<_> = wakers.iter().map(|waker| Arc::new(Mailbox::<Letter>::new(waker.clone()))).collect();
+    let bells = wakers.iter().cloned().map(|waker| Bell::new(move || waker.wake())).collect();
+    let write_thread = placement.threads.iter().position(|thread| thread.writes).expect("a placement has a write stage");
+    let mut shard_threads = vec![0; shard_count];
+    for (at, thread) in placement.threads.iter().enumerate() {
+        if let Some(shard) = thread.shard {
+            shard_threads[usize::from(shard)] = at;
+        }
+    }
+    let threads = Arc::new(Threads {
+        mailboxes: mailboxes.clone(),
+        bells,
+        shard_threads,
+        write_thread,
+        shards_ended: AtomicUsize::new(0),
+    });
+
+    let background = Background::start(
+        background::Options {
+            log_dir: dirs.log.clone(),
+            snapshots: snapshots::Options::new(&config, &dirs, Arc::clone(&gauges)),
+            purge_every: config.purge.interval_ms.map(Duration::from_millis),
+        },
+        Arc::clone(&mailboxes[write_thread]),
+    )
+    .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot start a thread: {error}")))?;
+
+    let log = Log::new(
+        LogOptions {
+            segment_bytes: config.log.segment_kib * 1024,
+            payload_bytes_max: length_max,
+            sync: config.log.force_sync,
+            file_bytes_max: config.log.size_limit_kib.map(|kib| kib * 1024),
+            seed: SystemEntropy.next_u64(),
+            ..LogOptions::default()
+        },
+        last,
+        restored.leftovers,
+    );
+    let mut stage = WriteStage::new(
+        WriteParts {
+            sequencer,
+            tracker,
+            ids: Ids::new(SERVER_ID, now.mono),
+            log,
+            inlets,
+            stream: sender,
+            settings: write_settings(&config),
+            gauges: Arc::clone(&gauges),
+            entropy: SystemEntropy.next_u64(),
+        },
+        now,
+    );
+    stage.start(now);
+    let slow_sync = Duration::from_millis(config.log.sync_warning_ms);
+    let mut writing = Some(Writing { stage, background, gauges: Arc::clone(&gauges), slow_sync });
+
+    let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
+    let local = listener.local_addr().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
+    let words = Arc::new(Words::new(Statics { config: config.clone(), port: local.port(), dirs: dirs.clone(), stats, gauges }));
+    let mut listening = Some(Listening { listener, acceptor });
+
+    let mut running = Vec::new();
+    for (index, thread) in placement.threads.iter().copied().enumerate() {
+        let parts = Parts {
+            index,
+            shard: thread.shard.map(|shard| {
+                (shard, drivers[usize::from(shard)].take().expect("a shard is placed on one thread"))
+            }),
+            writing: if thread.writes { writing.take() } else { None },
+            listening: if thread.shard == Some(0) { listening.take() } else { None },
+            threads: Arc::clone(&threads),
+            words: Arc::clone(&words),
+        };
+        running.push(start_thread(thread, parts, wakers[index].clone(), &config)?);
+    }
+    tracing::info!("serving clients on {local}, data in {}, zxid {last}", config.data_dir.display());
+
+    wait_for_signal(&mailboxes)?;
+    for thread in running {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Failure::new(ExitStatus::UnexpectedError, format!("a reactor failed: {error}"))),
+            Err(_) => return Err(Failure::new(ExitStatus::UnexpectedError, "a thread panicked")),
+        }
+    }
+    tracing::info!("stopped");
+    drop(dirs);
+    Ok(())
+}
+
+/// myid of a standalone server, as in ZooKeeper.
+const SERVER_ID: u8 = 1;
+
+/// The two `version-2` directories, locked.
+#[derive(Clone)]
+pub struct Directories {
+    /// `<dataDir>/version-2`
+    pub data: PathBuf,
+    /// `<dataLogDir>/version-2`
+    pub log: PathBuf,
+    /// Held as long as the server runs.
+    _locks: Arc<Vec<Box<dyn Send + Sync>>>,
+}
+
+impl Directories {
+    fn open(config: &Config) -> Result<Directories, Failure> {
+        let failed = |what: String| Failure::new(ExitStatus::UnableToAccessDataDir, what);
+        let data = config.data_dir.join("version-2");
+        let log = config.data_log_dir.join("version-2");
+        let mut locks = Vec::new();
+        for dir in [&data, &log] {
+            if !dir.is_dir() {
+                if !config.create_directories {
+                    return Err(failed(format!("{} does not exist, and datadir.autocreate is false", dir.display())));
+                }
+                RealDisk
+                    .create_dir_all(dir)
+                    .map_err(|error| failed(format!("cannot create {}: {error}", dir.display())))?;
+            }
+            if dir == &log && log == data {
+                continue;
+            }
+            locks.push(lock(dir).map_err(failed)?);
+        }
+        Ok(Directories { data, log, _locks: Arc::new(locks) })
+    }
+}
+
+fn lock(dir: &Path) -> Result<Box<dyn Send + Sync>, String> {
+    RealDisk.lock(dir).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            format!("{} is in use by another server process; two must never share it", dir.display())
+        }
+        _ => format!("cannot lock {}: {error}", dir.display()),
+    })
+}
+
+fn address(config: &Config) -> Result<SocketAddr, Failure> {
+    let port = config.listen.port;
+    match &config.listen.host {
+        // The IPv6 wildcard takes both families; without IPv6 on the machine, the IPv4 one.
+        Host::Any if std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() => {
+            Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+        }
+        Host::Any => Ok(SocketAddr::from((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))),
+        Host::Ip(ip) => Ok(SocketAddr::from((*ip, port))),
+        Host::Name(name) => (name.as_str(), port)
+            .to_socket_addrs()
+            .map_err(|error| error.to_string())
+            .and_then(|mut addresses| addresses.next().ok_or_else(|| "it has no address".to_owned()))
+            .map_err(|error| {
+                let what = format!("clientPortAddress={name} does not resolve: {error}");
+                Failure::new(ExitStatus::InvalidInvocation, what)
+            }),
+    }
+}
+
+fn shard_settings(config: &Config, length_max: usize) -> ShardSettings {
+    ShardSettings {
+        frame_bytes_max: config.limits.packet_bytes_max as usize,
+        length_max,
+        session_timeout_min_ms: config.sessions.timeout_min_ms as i32,
+        session_timeout_max_ms: config.sessions.timeout_max_ms as i32,
+        outstanding_max: config.limits.requests_outstanding_max as usize,
+        sessionless_timeout_ms: i64::from(config.listen.sessionless_timeout_ms),
+    }
+}
+
+fn write_settings(config: &Config) -> WriteSettings {
+    WriteSettings {
+        flush_delay_ms: config.log.flush_delay_ms as i64,
+        batch_records_max: i64::from(config.log.batch_records_max),
+        snap_count: u64::from(config.snapshots.every_transactions),
+        snap_bytes: config.snapshots.every_log_kib.map_or(0, |kib| kib * 1024),
+        container_check_ms: i64::from(config.reaper.check_interval_ms),
+        container_per_minute: config.reaper.per_minute_max,
+        container_never_used_ms: config.reaper.never_used_ms.map_or(0, |ms| ms as i64),
+    }
+}
+
+/// Cores on which this process may run.
+fn allowed_cores() -> Vec<usize> {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+type Running = thread::JoinHandle<std::io::Result<()>>;
+
+fn start_thread(thread: Thread, parts: Parts, waker: Waker, config: &Config) -> Result<Running, Failure> {
+    let name = match (thread.shard, thread.writes) {
+        (Some(shard), false) => format!("shard-{shard}"),
+        (Some(shard), true) => format!("shard-{shard}+log"),
+        (None, _) => "log".to_owned(),
+    };
+    let kind = match config.machine.backend {
+        config::Backend::Auto => Kind::Auto,
+        config::Backend::Uring => Kind::Uring,
+        config::Backend::Epoll => Kind::Epoll,
+    };
+    let body = move || {
+        if let Some(core) = thread.core {
+            let mut set = rustix::thread::CpuSet::new();
+            set.set(core);
+            if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+                tracing::warn!(core, %error, "cannot pin a thread");
+            }
+        }
+        let reactor = Reactor::open_with(kind, &ReactorOptions::default(), waker)?;
+        tracing::info!("{} runs on {}", thread::current().name().unwrap_or("thread"), reactor.backend());
+        Worker::new(parts, reactor).run()
+    };
+    thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot start a thread: {error}")))
+}
+
+/// The first signal asks for an orderly end, a second one ends at once.
+fn wait_for_signal(mailboxes: &[Arc<Mailbox<Letter>>]) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot handle signals: {error}")))?;
+    let mut pending = signals.forever();
+    let signal = pending.next();
+    tracing::info!(signal, "stopping: no new connections, finishing what was accepted");
+    mailboxes.iter().for_each(|mailbox| mailbox.send(Letter::ShutDown));
+    let built = thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            tracing::warn!(signal, "ending at once");
+            std::process::exit(ExitStatus::UnexpectedError as u8 as i32);
+        }
+    });
+    if let Err(error) = built {
+        tracing::warn!(%error, "a second signal will not be heard");
+    }
+    Ok(())
+}

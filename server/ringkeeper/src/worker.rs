@@ -1,0 +1,471 @@
+//! One pinned thread: a reactor, and the stages that the placement put on it.
+//!
+//! A round: wait for events; tell the shard; let it catch up with the commit stream; let the write stage take requests; give
+//! the log's writes and the shard's bytes to the reactor. Reads never wait for more than one such round.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use clients::{Acceptor, Driver, Mailbox, Question};
+use config::ExitStatus;
+use member::word::Word;
+use member::{Effect, Gauges, Key, WriteStage};
+use pipeline::Now;
+use proto::Millis;
+use queue::Bell;
+use uring::{Event, ListenerId, Reactor, Wait};
+use wal::segment::SegmentId;
+use wal::{LogFailed, WriteToken};
+
+use crate::background::Background;
+use crate::clock;
+use crate::letter::Letter;
+use crate::words::Words;
+
+/// How often shards look for idle connections.
+const TICK_MS: i64 = 250;
+/// How long a shutdown waits for answers to leave.
+const SHUTDOWN_MS: i64 = 5_000;
+
+/// What all threads know of each other.
+pub struct Threads {
+    /// One per thread.
+    pub mailboxes: Vec<Arc<Mailbox<Letter>>>,
+    /// One per thread, for the rings between them.
+    pub bells: Vec<Bell>,
+    /// Thread of each shard.
+    pub shard_threads: Vec<usize>,
+    /// Thread of the write stage.
+    pub write_thread: usize,
+    /// Shards that have ended, during a shutdown.
+    pub shards_ended: AtomicUsize,
+}
+
+/// The write stage and what it needs around it.
+pub struct Writing {
+    /// The stage.
+    pub stage: WriteStage,
+    /// Does its slow work.
+    pub background: Background,
+    /// What everybody may read.
+    pub gauges: Arc<Gauges>,
+    /// `fsync.warningthresholdms`
+    pub slow_sync: Duration,
+}
+
+/// Where connections come from: on the thread of shard 0 only.
+pub struct Listening {
+    /// The client port.
+    pub listener: TcpListener,
+    /// Limits and options.
+    pub acceptor: Acceptor,
+}
+
+/// Parts that a thread is made of.
+pub struct Parts {
+    /// Which thread this is.
+    pub index: usize,
+    /// Its shard's number, and its driver.
+    pub shard: Option<(u16, Driver)>,
+    /// The write stage, if it is placed here.
+    pub writing: Option<Writing>,
+    /// The client port, if it is accepted here.
+    pub listening: Option<Listening>,
+    /// The others.
+    pub threads: Arc<Threads>,
+    /// Answers four-letter words.
+    pub words: Arc<Words>,
+}
+
+struct Flight {
+    token: WriteToken,
+    since: Instant,
+}
+
+struct Host {
+    stage: WriteStage,
+    background: Background,
+    gauges: Arc<Gauges>,
+    slow_sync: Duration,
+    files: BTreeMap<SegmentId, Arc<File>>,
+    flights: HashMap<u64, Flight>,
+    next_flight: u64,
+    effects: Vec<Effect>,
+}
+
+/// See the module's page.
+pub struct Worker {
+    index: usize,
+    reactor: Reactor,
+    shard: Option<(u16, Driver)>,
+    host: Option<Host>,
+    acceptor: Option<Acceptor>,
+    listener: Option<ListenerId>,
+    next_shard: usize,
+    threads: Arc<Threads>,
+    words: Arc<Words>,
+    next_tick: Millis,
+    stopping: Option<Millis>,
+    /// This thread's shard is counted as ended.
+    ended: bool,
+}
+
+impl Worker {
+    /// Puts the parts on a reactor that was opened on this thread.
+    pub fn new(parts: Parts, mut reactor: Reactor) -> Worker {
+        let now = clock::now();
+        let (acceptor, listener) = match parts.listening {
+            Some(listening) => (Some(listening.acceptor), Some(reactor.listen(listening.listener))),
+            None => (None, None),
+        };
+        let host = parts.writing.map(|writing| Host {
+            stage: writing.stage,
+            background: writing.background,
+            gauges: writing.gauges,
+            slow_sync: writing.slow_sync,
+            files: BTreeMap::new(),
+            flights: HashMap::new(),
+            next_flight: 0,
+            effects: Vec::new(),
+        });
+        Worker {
+            index: parts.index,
+            reactor,
+            shard: parts.shard,
+            host,
+            acceptor,
+            listener,
+            next_shard: 0,
+            threads: parts.threads,
+            words: parts.words,
+            next_tick: now.mono.plus(TICK_MS),
+            stopping: None,
+            ended: false,
+        }
+    }
+
+    /// Runs until told to shut down.
+    pub fn run(mut self) -> std::io::Result<()> {
+        let mut busy = true;
+        loop {
+            let wait = self.sleep_or_not(busy);
+            let events = self.turn(wait)?;
+            self.threads.bells[self.index].awake();
+            let now = events.now.unwrap_or_else(clock::now);
+            for (conn, buffer) in events.sent {
+                if let Some((_, driver)) = &mut self.shard {
+                    driver.sent(conn, buffer, now);
+                }
+            }
+            for (stream, peer) in events.accepted {
+                self.place(stream, peer, now);
+            }
+            for (token, result, buffer) in events.written {
+                self.written(token, result, buffer);
+            }
+            while let Some(letter) = self.threads.mailboxes[self.index].take() {
+                self.read(letter, now);
+            }
+            if now.mono >= self.next_tick {
+                self.next_tick = now.mono.plus(TICK_MS);
+                if let Some((_, driver)) = &mut self.shard {
+                    driver.shard().tick(now);
+                }
+            }
+            busy = self.work(now);
+            if self.may_end(now) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says that this thread sleeps, unless there is something to do after all.
+    fn sleep_or_not(&mut self, busy: bool) -> Wait {
+        if busy {
+            return Wait::No;
+        }
+        self.threads.bells[self.index].prepare_sleep();
+        let pending = self.host.as_ref().is_some_and(|host| host.stage.has_requests())
+            || self.shard.as_mut().is_some_and(|(_, driver)| driver.shard().is_behind())
+            || !self.threads.mailboxes[self.index].is_empty();
+        if pending {
+            return Wait::No;
+        }
+        let mut until = self.next_tick;
+        if let Some(host) = &mut self.host {
+            until = until.min(host.stage.next_deadline());
+        }
+        let ms = until.since(clock::now().mono).max(0) as u64;
+        Wait::AtMost(Duration::from_millis(ms.max(1)))
+    }
+
+    /// Waits, and tells the shard what came. The rest is kept until the reactor is free again.
+    fn turn(&mut self, wait: Wait) -> std::io::Result<Events> {
+        let mut events = Events::default();
+        let shard = &mut self.shard;
+        self.reactor.turn(wait, |event| match event {
+            Event::Received { conn, bytes } => {
+                let now = *events.now.get_or_insert_with(clock::now);
+                if let Some((_, driver)) = shard {
+                    driver.received(conn, bytes, now);
+                }
+            }
+            Event::Sent { conn, buffer } => events.sent.push((conn, buffer)),
+            Event::Closed { conn, .. } => {
+                if let Some((_, driver)) = shard {
+                    driver.closed(conn);
+                }
+            }
+            Event::Accepted { stream, peer, .. } => events.accepted.push((stream, peer)),
+            Event::AcceptFailed { error, .. } => tracing::error!(%error, "cannot accept connections for now"),
+            Event::Written { token, result, buffer } => events.written.push((token, result, buffer)),
+            Event::Woken => {}
+        })?;
+        Ok(events)
+    }
+
+    /// Gives a new connection to the next shard.
+    fn place(&mut self, stream: OwnedFd, peer: SocketAddr, now: Now) {
+        let Some(stream) = self.acceptor.as_ref().and_then(|acceptor| acceptor.admit(stream, peer)) else { return };
+        let shards = self.threads.shard_threads.len();
+        let shard = self.next_shard % shards;
+        self.next_shard = (shard + 1) % shards;
+        let thread = self.threads.shard_threads[shard];
+        if thread == self.index {
+            self.adopt(stream, peer, now);
+        } else {
+            self.threads.mailboxes[thread].send(Letter::Adopt(stream, peer));
+        }
+    }
+
+    fn adopt(&mut self, stream: OwnedFd, peer: SocketAddr, now: Now) {
+        if let Some((_, driver)) = &mut self.shard {
+            driver.adopt(&mut self.reactor, stream, peer, now);
+        }
+    }
+
+    fn read(&mut self, letter: Letter, now: Now) {
+        match letter {
+            Letter::Adopt(stream, peer) => self.adopt(stream, peer, now),
+            Letter::Asked(question) => self.contribute(&question),
+            Letter::Answered(question) => self.answer(&question),
+            Letter::ResetStats => {
+                if let Some((_, driver)) = &mut self.shard {
+                    driver.shard().reset_stats();
+                }
+            }
+            Letter::ResetConnections => {
+                if let Some((_, driver)) = &mut self.shard {
+                    driver.shard().reset_connection_stats();
+                }
+            }
+            Letter::SegmentDone(done, open) => {
+                let Some(host) = &mut self.host else { return };
+                if let Some(open) = open {
+                    host.files.insert(open.segment, open.file);
+                }
+                if let wal::Done::Retired { segment, .. } = &done {
+                    host.files.remove(segment);
+                }
+                match host.stage.log().work_done(done) {
+                    Ok(Some(zxid)) => host.stage.durable(zxid, &mut host.effects),
+                    Ok(None) => {}
+                    Err(failed) => log_failed(&failed),
+                }
+            }
+            Letter::SnapshotDone => {
+                if let Some(host) = &mut self.host {
+                    host.stage.snapshot_done();
+                }
+            }
+            Letter::ShutDown => {
+                if let Some(listener) = self.listener.take() {
+                    self.reactor.stop_listening(listener);
+                }
+                self.acceptor = None;
+                self.stopping = Some(now.mono.plus(SHUTDOWN_MS));
+            }
+        }
+    }
+
+    /// A log write came back.
+    fn written(&mut self, token: u64, result: std::io::Result<usize>, buffer: aligned::AlignedBuf) {
+        let host = self.host.as_mut().expect("only the write stage's thread writes the log");
+        let flight = host.flights.remove(&token).expect("a write comes back once");
+        let took = flight.since.elapsed();
+        let us = took.as_micros() as u64;
+        host.gauges.log_writes.fetch_add(1, Relaxed);
+        host.gauges.log_write_us.fetch_add(us, Relaxed);
+        host.gauges.log_write_us_max.fetch_max(us, Relaxed);
+        if took > host.slow_sync {
+            host.gauges.fsync_slow.fetch_add(1, Relaxed);
+            tracing::warn!(ms = took.as_millis() as u64, "a write of the transaction log took long; clients wait for it");
+        }
+        match host.stage.log().written(flight.token, result, buffer) {
+            Ok(Some(zxid)) => host.stage.durable(zxid, &mut host.effects),
+            Ok(None) => {}
+            Err(failed) => log_failed(&failed),
+        }
+    }
+
+    /// One round of the stages. True if another should follow without waiting.
+    fn work(&mut self, now: Now) -> bool {
+        let mut more = false;
+        // Twice at most: what the shard hands on is prepared and submitted in the same round.
+        if let Some((_, driver)) = &mut self.shard {
+            driver.shard().catch_up(now);
+            if driver.shard().flush() && self.threads.write_thread != self.index {
+                self.threads.bells[self.threads.write_thread].ring();
+            }
+        }
+        if let Some(host) = &mut self.host {
+            more |= host.stage.step(now, &mut host.effects);
+            host.issue(&mut self.reactor, now);
+            for effect in std::mem::take(&mut host.effects) {
+                match effect {
+                    Effect::WakeShards => {
+                        for (at, bell) in self.threads.bells.iter().enumerate() {
+                            if at != self.index {
+                                bell.ring();
+                            }
+                        }
+                    }
+                    Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),
+                }
+            }
+        }
+        if let Some((_, driver)) = &mut self.shard {
+            driver.shard().catch_up(now);
+            driver.service(&mut self.reactor);
+            if driver.shard().flush() {
+                if self.threads.write_thread == self.index {
+                    more = true;
+                } else {
+                    self.threads.bells[self.threads.write_thread].ring();
+                }
+            }
+            for (key, word) in driver.take_words() {
+                self.word(key, word);
+                more = true;
+            }
+        }
+        more
+    }
+
+    /// A four-letter word: answered at once if this thread knows everything, otherwise all threads are asked.
+    fn word(&mut self, key: Key, word: Word) {
+        let Some((shard, driver)) = &mut self.shard else { return };
+        let parties = self.threads.shard_threads.len() + 1;
+        if !self.words.needs_all_threads(word) {
+            let text = self.words.answer(word, clients::Gathered::default());
+            driver.shard().answer_word(key, &text);
+            return;
+        }
+        let reset = match word.name {
+            "srst" => Some(|| Letter::ResetStats),
+            "crst" => Some((|| Letter::ResetConnections) as fn() -> Letter),
+            _ => None,
+        };
+        if let Some(letter) = reset {
+            self.threads.mailboxes.iter().for_each(|mailbox| mailbox.send(letter()));
+        }
+        let question = Arc::new(Question::new(word, *shard, key, parties));
+        for mailbox in &self.threads.mailboxes {
+            mailbox.send(Letter::Asked(Arc::clone(&question)));
+        }
+    }
+
+    fn contribute(&mut self, question: &Arc<Question>) {
+        let mut last = false;
+        if let Some((shard, driver)) = &mut self.shard {
+            let (shard, connections) = (*shard, driver.shard().connection_report());
+            let watches = driver.shard().watch_report();
+            last |= question.contribute(|all| {
+                all.connections.push((shard, connections));
+                all.watches.push((shard, watches));
+            });
+        }
+        if let Some(host) = &mut self.host {
+            let report = host.stage.report();
+            last |= question.contribute(|all| all.write = report);
+        }
+        if last {
+            let thread = self.threads.shard_threads[usize::from(question.shard)];
+            self.threads.mailboxes[thread].send(Letter::Answered(Arc::clone(question)));
+        }
+    }
+
+    fn answer(&mut self, question: &Question) {
+        let text = self.words.answer(question.word, question.take());
+        if let Some((_, driver)) = &mut self.shard {
+            driver.shard().answer_word(question.key, &text);
+        }
+    }
+
+    /// While stopping: has everything that was accepted been answered and sent?
+    fn may_end(&mut self, now: Now) -> bool {
+        let Some(deadline) = self.stopping else { return false };
+        if now.mono >= deadline {
+            return true;
+        }
+        if self.host.as_ref().is_some_and(|host| host.stage.is_busy()) {
+            return false;
+        }
+        if let Some((_, driver)) = &mut self.shard {
+            if driver.shard().outstanding() == 0 {
+                driver.shard().shut_down();
+                driver.service(&mut self.reactor);
+            }
+            if driver.shard().connections() > 0 {
+                return false;
+            }
+            if !std::mem::replace(&mut self.ended, true) {
+                self.threads.shards_ended.fetch_add(1, Relaxed);
+            }
+        }
+        // The write stage stays until nobody can ask it for anything.
+        self.host.is_none() || self.threads.shards_ended.load(Relaxed) == self.threads.shard_threads.len()
+    }
+}
+
+#[derive(Default)]
+struct Events {
+    now: Option<Now>,
+    sent: Vec<(uring::ConnId, Vec<u8>)>,
+    accepted: Vec<(OwnedFd, SocketAddr)>,
+    written: Vec<(u64, std::io::Result<usize>, aligned::AlignedBuf)>,
+}
+
+impl Host {
+    /// Gives the log's writes to the reactor and its slow work to the background.
+    fn issue(&mut self, reactor: &mut Reactor, now: Now) {
+        let log = self.stage.log();
+        while let Some(work) = log.next_work(now.mono) {
+            self.background.segment_work(work);
+        }
+        while let Some(write) = self.stage.next_write(now) {
+            let file = self.files.get(&write.segment).expect("a segment is open before the log uses it");
+            let token = self.next_flight;
+            self.next_flight += 1;
+            self.flights.insert(token, Flight { token: write.token, since: Instant::now() });
+            reactor.write_durable(token, Arc::clone(file), write.offset, write.buffer, write.sync);
+        }
+        let log = self.stage.log();
+        while let Some(work) = log.next_work(now.mono) {
+            self.background.segment_work(work);
+        }
+    }
+}
+
+/// Nothing that follows a failed log write can be trusted: no retry, no doubt (DESIGN.md §4).
+fn log_failed(failed: &LogFailed) -> ! {
+    tracing::error!("{failed}; ending, because what is on the disk is no longer known");
+    process::exit(i32::from(ExitStatus::LogFailed as u8));
+}
