@@ -1,0 +1,64 @@
+//! `dump`: when sessions and connections expire, and which ephemerals hang on which session.
+//!
+//! Dates are in UTC. ZooKeeper's lines of sessions name no timeout, though the tracker knows it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use member::report::ConnReport;
+use proto::{Millis, SessionId};
+
+use crate::Facts;
+use crate::java::{Date, Peer};
+
+pub(super) fn text(facts: &Facts) -> String {
+    let mut out = "SessionTracker dump:\n".to_owned();
+    let buckets = &facts.writes.buckets;
+    let sessions: usize = buckets.iter().map(|(_, sessions)| sessions.len()).sum();
+    _ = writeln!(out, "Session Sets ({})/({sessions}):", buckets.len());
+    for (expiry, sessions) in buckets {
+        _ = writeln!(out, "{} expire at {}:", sessions.len(), date(facts, Millis(*expiry)));
+        for (session, _) in sessions {
+            _ = writeln!(out, "\t{session}");
+        }
+    }
+
+    out.push_str("ephemeral nodes dump:\n");
+    _ = writeln!(out, "Sessions with Ephemerals ({}):", facts.writes.ephemerals.len());
+    for (session, paths) in &facts.writes.ephemerals {
+        _ = writeln!(out, "{session}:");
+        for path in paths {
+            _ = writeln!(out, "\t{path}");
+        }
+    }
+
+    out.push_str("Connections dump:\n");
+    let buckets = connection_buckets(facts);
+    _ = writeln!(out, "Connections Sets ({})/({}):", buckets.len(), facts.connections.len());
+    for (expiry, conns) in buckets {
+        _ = writeln!(out, "{} expire at {}:", conns.len(), date(facts, expiry));
+        for conn in conns {
+            let session = conn.session.unwrap_or(SessionId::NONE);
+            _ = writeln!(out, "\tip: {} sessionId: {session}", Peer(conn.peer));
+        }
+    }
+    out
+}
+
+/// The date of a reading of the monotonic clock.
+fn date(facts: &Facts, mono: Millis) -> Date {
+    Date(facts.now_wall.plus(mono.since(facts.now_mono)))
+}
+
+/// Connections by the time at which ZooKeeper would close each if nothing more came: its timeout after it was last heard
+/// of, on to the next multiple of the sessionless timeout, which is also the timeout of a connection without a session.
+fn connection_buckets(facts: &Facts) -> BTreeMap<Millis, Vec<&ConnReport>> {
+    let grain = facts.server.sessionless_timeout_ms.max(1);
+    let mut buckets: BTreeMap<Millis, Vec<&ConnReport>> = BTreeMap::new();
+    for conn in &facts.connections {
+        let timeout = if conn.session.is_some() { i64::from(conn.timeout_ms) } else { grain };
+        let bucket = conn.heard.plus(timeout).0.div_euclid(grain) + 1;
+        buckets.entry(Millis(bucket.saturating_mul(grain))).or_default().push(conn);
+    }
+    buckets
+}

@@ -1,0 +1,33 @@
+//! `srvr`: the server in nine lines. It is always answered, so every monitoring tool can rely on it.
+
+use std::fmt::Write;
+
+use crate::Facts;
+use crate::java::average;
+
+pub(super) fn text(facts: &Facts) -> String {
+    let mut out = version_line(facts);
+    out.push_str(&body(facts));
+    out
+}
+
+/// The line that `srvr` and `stat` begin with.
+pub(super) fn version_line(facts: &Facts) -> String {
+    format!("Zookeeper version: {}\n", facts.server.version)
+}
+
+/// What `srvr` and `stat` end with.
+pub(super) fn body(facts: &Facts) -> String {
+    let (totals, levels) = (&facts.totals, &facts.levels);
+    let (min, max) = (totals.latency_min.unwrap_or(0), totals.latency_max);
+    let mut out = String::new();
+    _ = writeln!(out, "Latency min/avg/max: {min}/{}/{max}", average(totals.latency_sum, totals.latency_count));
+    _ = writeln!(out, "Received: {}", totals.received);
+    _ = writeln!(out, "Sent: {}", totals.sent);
+    _ = writeln!(out, "Connections: {}", totals.connections);
+    _ = writeln!(out, "Outstanding: {}", totals.outstanding);
+    _ = writeln!(out, "Zxid: {}", levels.zxid);
+    _ = writeln!(out, "Mode: {}", facts.role.name());
+    _ = writeln!(out, "Node count: {}", levels.znodes);
+    out
+}
