@@ -149,7 +149,9 @@ impl<W: Copy + Ord + Hash> Watches<W> {
     /// The connection is gone: removes all its watches.
     pub fn remove_all(&mut self, watcher: W) {
         let Some(numbers) = self.watchers.remove(&watcher) else { return };
-        // Any order gives the same table.
+        let mut numbers: Vec<PathNumber> = numbers.into_iter().collect();
+        // Any order leaves the same watches, and this one leaves the same free numbers as well.
+        numbers.sort_unstable();
         for number in numbers {
             let entry = self.entries[number as usize].as_mut().expect("a watcher's path has an entry");
             let before = entry.watchers.get(watcher);
@@ -171,24 +173,19 @@ impl<W: Copy + Ord + Hash> Watches<W> {
 
     /// Sums up the data table, for `wchs`.
     pub fn summary(&self) -> Summary {
-        let has_data = |number: &PathNumber, watcher: W| self.entry(*number).watchers.get(watcher) & modes::DATA != 0;
-        Summary {
-            watchers: self
-                .watchers
-                .iter()
-                .filter(|(watcher, numbers)| numbers.iter().any(|number| has_data(number, **watcher)))
-                .count(),
-            paths: self.entries.iter().flatten().filter(|entry| entry.data > 0).count(),
-            watches: self.data_count,
-        }
+        let with_data = || self.entries.iter().flatten().filter(|entry| entry.data > 0);
+        let mut watchers: Vec<W> =
+            with_data().flat_map(|entry| entry.watchers.iter()).filter_map(data_watcher).collect();
+        watchers.sort_unstable();
+        watchers.dedup();
+        Summary { watchers: watchers.len(), paths: with_data().count(), watches: self.data_count }
     }
 
     /// The data table by path, for `wchp`: paths and watchers in order.
     pub fn by_path(&self) -> BTreeMap<&str, Vec<W>> {
         let mut paths: BTreeMap<&str, Vec<W>> = BTreeMap::new();
         for entry in self.entries.iter().flatten().filter(|entry| entry.data > 0) {
-            let watchers = entry.watchers.iter().filter(|(_, modes)| modes & modes::DATA != 0);
-            paths.insert(&entry.path, watchers.map(|(watcher, _)| watcher).collect());
+            paths.insert(&entry.path, entry.watchers.iter().filter_map(data_watcher).collect());
         }
         paths
     }
@@ -325,6 +322,11 @@ impl<W: Copy + Ord + Hash> Watches<W> {
             self.free.push(number);
         }
     }
+}
+
+/// The watcher of an item, if it has a mode in the data table.
+fn data_watcher<W>((watcher, modes): (W, u8)) -> Option<W> {
+    (modes & modes::DATA != 0).then_some(watcher)
 }
 
 #[cfg(test)]

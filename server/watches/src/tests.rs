@@ -376,6 +376,7 @@ fn fire_sorted(table: &mut Watches<u32>, change: Change, path: &str) -> Vec<Even
     sorted(fire(table, change, path))
 }
 
+#[allow(clippy::disallowed_methods, clippy::iter_over_hash_type, reason = "only sets are compared")]
 fn check_invariants(table: &Watches<u32>) {
     let mut pairs = BTreeSet::new();
     for (path, number) in &table.index {
