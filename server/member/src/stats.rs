@@ -51,18 +51,25 @@ impl ShardStats {
     pub fn new() -> ShardStats {
         let stats = ShardStats::default();
         stats.reset();
-        stats.response_last.store(-1, Relaxed);
-        stats.response_min.store(-1, Relaxed);
-        stats.response_max.store(-1, Relaxed);
         stats
     }
 
-    /// What `srst` resets: latencies and packet counts.
+    /// What `srst` resets: all that counts events, as seen in 3.9.5. What is there now (connections, requests, watches) stays.
     pub fn reset(&self) {
-        for counter in [&self.received, &self.sent, &self.latency_count, &self.latency_sum] {
+        for counter in [
+            &self.received,
+            &self.sent,
+            &self.received_bytes,
+            &self.latency_count,
+            &self.latency_sum,
+            &self.connection_requests,
+            &self.sessionless_expired,
+        ] {
             counter.store(0, Relaxed);
         }
-        self.latency_min.store(-1, Relaxed);
+        for gauge in [&self.latency_min, &self.response_last, &self.response_min, &self.response_max] {
+            gauge.store(-1, Relaxed);
+        }
         self.latency_max.store(0, Relaxed);
     }
 

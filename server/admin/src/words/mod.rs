@@ -90,7 +90,7 @@ pub enum Effect {
     None,
     /// `crst`: every connection forgets its counters.
     ResetConnections,
-    /// `srst`: every shard forgets latencies and packet counts.
+    /// `srst`: shards and write stage forget all that they counted; `mntr` begins anew too. What connections count stays.
     ResetServer,
     /// `stmk`: later [`Facts::trace_mask`] is this.
     SetTraceMask(i64),

@@ -70,6 +70,7 @@ def main():
             save("cons-after-crst", server.word(b"cons"))
             save("srst", server.word(b"srst"))
             save("stat-after-srst", server.word(b"stat"))
+            save("mntr-after-srst", server.word(b"mntr"))
             idle.stop()
             busy.stop()
         with Server(directory + "/listed", kind, cfg={"4lw.commands.whitelist": " ruok , stat"}) as server:

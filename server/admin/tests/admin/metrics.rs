@@ -1,10 +1,12 @@
 //! `mntr` beside Java's: fewer names, but each in Java's place and of Java's kind.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use admin::{Facts, Role, answer};
+use admin::{Facts, Role, Totals, answer};
+use member::ShardStats;
 
-use crate::golden::golden;
+use crate::golden::{KINDS, golden};
 use crate::scene::{facts, facts_from_srvr};
 use crate::word;
 
@@ -105,4 +107,43 @@ fn log_times_are_milliseconds() {
     let ours: BTreeMap<String, String> = mntr(&facts).into_iter().collect();
     let shown = ["avg", "max", "cnt", "sum"].map(|part| ours[&format!("zk_{part}_fsynctime")].as_str());
     assert_eq!(shown, ["1.25", "3", "4", "5"]);
+}
+
+/// metrics.md had it that `srst` leaves the counters of `mntr` alone; 3.8 and 3.9.5 reset them.
+#[test]
+fn srst_resets_what_java_resets() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let stats = Arc::new(ShardStats::new());
+    let counters = [&stats.received, &stats.sent, &stats.received_bytes, &stats.latency_count, &stats.latency_sum];
+    counters
+        .into_iter()
+        .chain([&stats.connection_requests, &stats.sessionless_expired])
+        .for_each(|c| c.store(9, Relaxed));
+    let extremes =
+        [&stats.latency_min, &stats.latency_max, &stats.response_last, &stats.response_min, &stats.response_max];
+    extremes.into_iter().for_each(|extreme| extreme.store(9, Relaxed));
+    stats.reset();
+    let ours = mntr(&Facts { totals: Totals::of(&[stats]), ..facts() });
+    for kind in KINDS {
+        let javas: BTreeMap<String, String> = lines(&golden(kind, "mntr-after-srst")).into_iter().collect();
+        for (name, value) in &ours {
+            // The question itself, and one before it, have been counted again; the rest is no count, or not reset here.
+            let counted_anew =
+                ["packets_received", "packets_sent", "bytes_received_count", "last_client_response_size"];
+            let stays = [
+                "version",
+                "uptime",
+                "zk_znode_count",
+                "global_sessions",
+                "num_alive",
+                "watch_count",
+                "data_size",
+                "file_desc",
+                "ephemerals",
+            ];
+            if !counted_anew.iter().chain(&stays).any(|part| name.contains(part)) {
+                assert_eq!(*value, javas[name], "{kind} {name}");
+            }
+        }
+    }
 }
