@@ -22,6 +22,7 @@ mod hash;
 mod index;
 mod loader;
 mod memory;
+pub mod model;
 mod names;
 mod node;
 mod quota;

@@ -308,7 +308,7 @@ impl Writer {
             self.marks.pop_back();
         }
         self.digest = savepoint.digest;
-        self.tip = savepoint.tip;
+        self.tip = savepoint.tip.max(self.committed);
     }
 
     /// Takes back all transactions after `to`.
@@ -322,7 +322,7 @@ impl Writer {
                 self.undo_one();
             }
             self.digest = mark.digest;
-            self.tip = mark.tip;
+            self.tip = mark.tip.max(self.committed);
         }
     }
 

@@ -1,3 +1,4 @@
 //! Behaviour of the tree through its public API.
 
+mod agreement;
 mod basics;
