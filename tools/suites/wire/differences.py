@@ -17,8 +17,10 @@ DIFFERENCES = {
     "lone_check_is_refused": by_kind(False, True),
     # exists needs READ since 3.8.4/3.9.2
     "exists_needs_read": by_kind(False, True),
-    # events are withheld from connections without READ since 3.8.4/3.9.2
-    "events_need_read": by_kind(False, True),
+    # events are withheld from connections without READ since 3.8.4/3.9.2; Debian's 3.8.0 has that repair
+    "events_need_read": by_kind(True, True),
+    # a bad flag or null acl in a member: the whole multi is malformed, or (3.8.0) that member fails
+    "multi_judges_flags_and_acl_while_decoding": by_kind(False, True),
     # several watch modes on one path since 3.9
     "watch_modes_add_up": by_kind(False, True),
     # watcher types 4 and 5 in checkWatches and removeWatches since 3.9
@@ -33,6 +35,8 @@ DIFFERENCES = {
     "wrong_password_evicts_owner": by_kind(True, True, False),
     # deleteContainer is taken from any client without a look at ACLs: a fault that is not copied
     "delete_container_ignores_acl": by_kind(True, True, False),
+    # its body is a string with its length; 3.8.0 takes all bytes of the body as the path
+    "delete_container_takes_a_string": by_kind(False, True),
     # createTTL with plain flags and negative ttl: Java dies of it
     "negative_ttl_kills": by_kind(True, True, False),
     # an unknown operation is answered from the connection layer, out of order with requests in flight
