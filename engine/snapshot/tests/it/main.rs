@@ -1,0 +1,7 @@
+//! Tests of snapshots as a whole: round trips, damage, restoring, files of Java's, purging.
+
+mod java;
+mod kit;
+mod purge;
+mod restore;
+mod roundtrip;
