@@ -79,6 +79,8 @@ pub struct SnapshotPoint {
     pub digest: u64,
     /// Sessions with their timeouts.
     pub sessions: Vec<(SessionId, i32)>,
+    /// The ACLs in use, with their ids.
+    pub acls: Vec<(i64, tree::AclRef)>,
 }
 
 /// See the module's page.
@@ -147,7 +149,7 @@ impl<G: Guard> Sequencer<G> {
     /// What a snapshot of this moment must contain; pin the tree at its zxid.
     pub fn snapshot_point(&self) -> SnapshotPoint {
         let sessions = self.sessions.iter().map(|(id, session)| (id, session.timeout_ms)).collect();
-        SnapshotPoint { zxid: self.prepared, digest: self.tree.digest(), sessions }
+        SnapshotPoint { zxid: self.prepared, digest: self.tree.digest(), sessions, acls: self.tree.acls() }
     }
 
     /// A write from a client.
@@ -213,18 +215,27 @@ impl<G: Guard> Sequencer<G> {
 
     /// Ends a session: by its client (`conn` waits), or because it expired.
     pub fn close_session(&mut self, id: SessionId, client: Option<(ConnRef, Xid)>, now: Now, log: &mut impl TxnSink) {
-        let paths: Vec<String> = self.tree.ephemerals_of(id).map(str::to_owned).collect();
-        let bytes: usize = paths.iter().map(|path| path.len() + 4).sum();
-        // A list that readers of the log would refuse is left out: they then delete all that the session owns.
-        let listed = self.settings.close_session_txn && bytes + 1024 <= self.settings.record_bytes_max;
-        let txn = Txn::CloseSession { paths: listed.then(|| paths.into_iter().map(Into::into).collect()) };
         let xid = client.map_or(Xid(0), |(_, xid)| xid);
         let header = self.header(id, xid, Op::CloseSession, now);
-        let applied = self.tree.apply(&header, &txn);
-        self.sessions.remove(id);
-        let answer = client.map(|(conn, xid)| (conn, xid, Code::Ok, Body::None));
+        let answer = || client.map(|(conn, xid)| (conn, xid, Code::Ok, Body::None));
         let closing = Some(Closing { session: id });
-        self.finish(&header, Op::CloseSession, &txn, applied.changes, closing, answer, log);
+        self.sessions.remove(id);
+        let bytes: usize = self.tree.ephemerals_of(id).map(|path| path.len() + 4).sum();
+        if self.settings.close_session_txn && bytes <= self.settings.record_bytes_max {
+            let savepoint = self.tree.savepoint();
+            let paths = self.tree.ephemerals_of(id).map(|path| path.to_owned().into()).collect();
+            let txn = Txn::CloseSession { paths: Some(paths) };
+            let changes = self.tree.apply(&header, &txn).changes;
+            if self.finish(&header, Op::CloseSession, &txn, changes, closing, answer(), log) {
+                return;
+            }
+            // A list that readers of the log would refuse is left out: they then delete all that the session owns.
+            self.tree.undo_to(savepoint);
+        }
+        let txn = Txn::CloseSession { paths: None };
+        let changes = self.tree.apply(&header, &txn).changes;
+        let logged = self.finish(&header, Op::CloseSession, &txn, changes, closing, answer(), log);
+        assert!(logged, "a closeSession without a list fits every log");
     }
 
     /// Deletes an empty container or expired TTL znode, if it still may be deleted.

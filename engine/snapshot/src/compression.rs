@@ -87,13 +87,17 @@ fn expand_snappy(bytes: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Compresses what is written to it.
-pub(crate) enum Encoder<W: Write> {
+pub enum Encoder<W: Write> {
+    /// As it is.
     Plain(W),
+    /// gzip.
     Gz(flate2::write::GzEncoder<W>),
+    /// xerial's framing of snappy.
     Snappy(Box<SnappyEncoder<W>>),
 }
 
-pub(crate) struct SnappyEncoder<W> {
+/// Collects blocks and writes them compressed.
+pub struct SnappyEncoder<W> {
     out: W,
     block: Vec<u8>,
     compressed: Vec<u8>,
@@ -102,7 +106,8 @@ pub(crate) struct SnappyEncoder<W> {
 }
 
 impl<W: Write> Encoder<W> {
-    pub(crate) fn new(out: W, compression: Compression) -> Encoder<W> {
+    /// Compresses into `out`.
+    pub fn new(out: W, compression: Compression) -> Encoder<W> {
         match compression {
             Compression::None => Encoder::Plain(out),
             Compression::Gz => Encoder::Gz(flate2::write::GzEncoder::new(out, flate2::Compression::default())),
@@ -117,7 +122,7 @@ impl<W: Write> Encoder<W> {
     }
 
     /// Writes what is held back and gives the inner writer back, flushed.
-    pub(crate) fn finish(self) -> io::Result<W> {
+    pub fn finish(self) -> io::Result<W> {
         let mut out = match self {
             Encoder::Plain(out) => out,
             Encoder::Gz(gz) => gz.finish()?,

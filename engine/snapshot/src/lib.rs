@@ -15,7 +15,7 @@ mod purge;
 mod restore;
 mod writer;
 
-pub use compression::Compression;
+pub use compression::{Compression, Encoder};
 pub use job::{SnapshotJob, Written};
 pub use load::{LoadError, Loaded, Why, load};
 pub use purge::{PurgeError, Removed, purge};

@@ -39,7 +39,9 @@ impl Background {
         let (segments, segment_work) = unbounded();
         let (snapshots, snapshot_jobs) = unbounded();
         let (log_dir, mailbox) = (options.log_dir, Arc::clone(&write_stage));
-        thread::Builder::new().name("segments".into()).spawn(move || prepare_segments(&log_dir, &segment_work, &mailbox))?;
+        thread::Builder::new()
+            .name("segments".into())
+            .spawn(move || prepare_segments(&log_dir, &segment_work, &mailbox))?;
         let (settings, every) = (options.snapshots, options.purge_every);
         thread::Builder::new()
             .name("snapshots".into())

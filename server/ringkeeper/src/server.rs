@@ -38,6 +38,10 @@ const INLET_CAPACITY: usize = 4096;
 /// Connections that may wait to be accepted, unless configured. Java's 50 loses bursts (java-faults.md).
 const BACKLOG: i32 = 4096;
 
+/// How often, and at which distance, a client port in use is tried again.
+const PORT_TRIES: u64 = 60;
+const PORT_RETRY_MS: u64 = 50;
+
 /// Why the server did not start, or ended.
 #[derive(Debug)]
 pub struct Failure {
@@ -53,7 +57,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    fn new(status: ExitStatus, what: impl fmt::Display) -> Failure {
+    pub fn new(status: ExitStatus, what: impl fmt::Display) -> Failure {
         Failure { status, what: what.to_string() }
     }
 }
@@ -63,16 +67,16 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let auth = Arc::new(
         Auth::new(config.auth.settings()).map_err(|error| Failure::new(ExitStatus::InvalidInvocation, error))?,
     );
-    let bound = clients::bind(&clients::Options {
+    let bound = take_port(&clients::Options {
         address: address(&config)?,
         backlog: config.listen.backlog.map_or(BACKLOG, |backlog| backlog as i32),
         keep_alive: config.listen.tcp_keep_alive,
-    })
-    .map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
+    })?;
 
     let dirs = Directories::open(&config)?;
     let restored = snapshots::restore(&config, &dirs)?;
-    let last = restored.last_zxid;
+    let last = restored.last.unwrap_or_default();
+    let replayed = restored.log.count;
     if !config.log.force_sync {
         tracing::warn!("forceSync=no: answers do not wait for the disk, a power failure WILL lose acknowledged writes");
     }
@@ -92,7 +96,8 @@ pub fn run(config: Config) -> Result<(), Failure> {
         tracker.open(*id, *timeout_ms, now.mono);
         table.insert(*id, Session { timeout_ms: *timeout_ms, owner: None });
     }
-    let length_max = (config.limits.packet_bytes_max as usize).saturating_add(config.limits.packet_extra_bytes as usize);
+    let length_max =
+        (config.limits.packet_bytes_max as usize).saturating_add(config.limits.packet_extra_bytes as usize);
     let mut sequencer = Sequencer::new(
         restored.tree,
         table,
@@ -142,7 +147,8 @@ pub fn run(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot make an eventfd: {error}")))?;
     let mailboxes: Vec<_> = wakers.iter().map(|waker| Arc::new(Mailbox::<Letter>::new(waker.clone()))).collect();
     let bells = wakers.iter().cloned().map(|waker| Bell::new(move || waker.wake())).collect();
-    let write_thread = placement.threads.iter().position(|thread| thread.writes).expect("a placement has a write stage");
+    let write_thread =
+        placement.threads.iter().position(|thread| thread.writes).expect("a placement has a write stage");
     let mut shard_threads = vec![0; shard_count];
     for (at, thread) in placement.threads.iter().enumerate() {
         if let Some(shard) = thread.shard {
@@ -177,7 +183,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             ..LogOptions::default()
         },
         last,
-        restored.leftovers,
+        restored.log.leftovers,
     );
     let mut stage = WriteStage::new(
         WriteParts {
@@ -190,6 +196,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             settings: write_settings(&config),
             gauges: Arc::clone(&gauges),
             entropy: SystemEntropy.next_u64(),
+            replayed,
         },
         now,
     );
@@ -199,16 +206,17 @@ pub fn run(config: Config) -> Result<(), Failure> {
 
     let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
     let local = listener.local_addr().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
-    let words = Arc::new(Words::new(Statics { config: config.clone(), port: local.port(), dirs: dirs.clone(), stats, gauges }));
+    let words =
+        Arc::new(Words::new(Statics { config: config.clone(), port: local.port(), dirs: dirs.clone(), stats, gauges }));
     let mut listening = Some(Listening { listener, acceptor });
 
     let mut running = Vec::new();
     for (index, thread) in placement.threads.iter().copied().enumerate() {
         let parts = Parts {
             index,
-            shard: thread.shard.map(|shard| {
-                (shard, drivers[usize::from(shard)].take().expect("a shard is placed on one thread"))
-            }),
+            shard: thread
+                .shard
+                .map(|shard| (shard, drivers[usize::from(shard)].take().expect("a shard is placed on one thread"))),
             writing: if thread.writes { writing.take() } else { None },
             listening: if thread.shard == Some(0) { listening.take() } else { None },
             threads: Arc::clone(&threads),
@@ -222,7 +230,9 @@ pub fn run(config: Config) -> Result<(), Failure> {
     for thread in running {
         match thread.join() {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Failure::new(ExitStatus::UnexpectedError, format!("a reactor failed: {error}"))),
+            Ok(Err(error)) => {
+                return Err(Failure::new(ExitStatus::UnexpectedError, format!("a reactor failed: {error}")));
+            }
             Err(_) => return Err(Failure::new(ExitStatus::UnexpectedError, "a thread panicked")),
         }
     }
@@ -247,35 +257,48 @@ pub struct Directories {
 
 impl Directories {
     fn open(config: &Config) -> Result<Directories, Failure> {
-        let failed = |what: String| Failure::new(ExitStatus::UnableToAccessDataDir, what);
         let data = config.data_dir.join("version-2");
         let log = config.data_log_dir.join("version-2");
         let mut locks = Vec::new();
-        for dir in [&data, &log] {
-            if !dir.is_dir() {
-                if !config.create_directories {
-                    return Err(failed(format!("{} does not exist, and datadir.autocreate is false", dir.display())));
-                }
-                RealDisk
-                    .create_dir_all(dir)
-                    .map_err(|error| failed(format!("cannot create {}: {error}", dir.display())))?;
-            }
-            if dir == &log && log == data {
-                continue;
-            }
-            locks.push(lock(dir).map_err(failed)?);
+        snapshot::prepare_directories(&RealDisk, &data, &log, config.create_directories)
+            .map_err(|error| Failure::new(ExitStatus::UnableToAccessDataDir, error))?;
+        locks.push(lock(&data)?);
+        if log != data {
+            locks.push(lock(&log)?);
         }
         Ok(Directories { data, log, _locks: Arc::new(locks) })
     }
 }
 
-fn lock(dir: &Path) -> Result<Box<dyn Send + Sync>, String> {
-    RealDisk.lock(dir).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => {
-            format!("{} is in use by another server process; two must never share it", dir.display())
-        }
-        _ => format!("cannot lock {}: {error}", dir.display()),
+fn lock(dir: &Path) -> Result<Box<dyn Send + Sync>, Failure> {
+    RealDisk.lock(dir).map_err(|error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                format!("{} is in use by another server process; two must never share it", dir.display())
+            }
+            _ => format!("cannot lock {}: {error}", dir.display()),
+        };
+        Failure::new(ExitStatus::UnableToAccessDataDir, what)
     })
+}
+
+/// Takes the client port. A server that was killed a moment ago may still hold it, because the kernel lets go of a ring's
+/// sockets only after the process has gone; so a port in use is tried again for a while.
+fn take_port(options: &clients::Options) -> Result<clients::Bound, Failure> {
+    let mut tries = 0;
+    loop {
+        match clients::bind(options) {
+            Ok(bound) => return Ok(bound),
+            Err(error) if error.source.kind() == std::io::ErrorKind::AddrInUse && tries < PORT_TRIES => {
+                if tries == 0 {
+                    tracing::info!("{error}; trying again for {} s", PORT_TRIES * PORT_RETRY_MS / 1000);
+                }
+                tries += 1;
+                thread::sleep(Duration::from_millis(PORT_RETRY_MS));
+            }
+            Err(error) => return Err(Failure::new(ExitStatus::UnexpectedError, error)),
+        }
+    }
 }
 
 fn address(config: &Config) -> Result<SocketAddr, Failure> {

@@ -306,7 +306,10 @@ impl Worker {
         host.gauges.log_write_us_max.fetch_max(us, Relaxed);
         if took > host.slow_sync {
             host.gauges.fsync_slow.fetch_add(1, Relaxed);
-            tracing::warn!(ms = took.as_millis() as u64, "a write of the transaction log took long; clients wait for it");
+            tracing::warn!(
+                ms = took.as_millis() as u64,
+                "a write of the transaction log took long; clients wait for it"
+            );
         }
         match host.stage.log().written(flight.token, result, buffer) {
             Ok(Some(zxid)) => host.stage.durable(zxid, &mut host.effects),
@@ -362,20 +365,19 @@ impl Worker {
     /// A four-letter word: answered at once if this thread knows everything, otherwise all threads are asked.
     fn word(&mut self, key: Key, word: Word) {
         let Some((shard, driver)) = &mut self.shard else { return };
-        let parties = self.threads.shard_threads.len() + 1;
+        if let Some(refusal) = self.words.refusal(word) {
+            driver.shard().answer_word(key, &refusal);
+            return;
+        }
+        if let Some(letter) = self.words.effect(word) {
+            self.threads.mailboxes.iter().for_each(|mailbox| mailbox.send(letter()));
+        }
         if !self.words.needs_all_threads(word) {
             let text = self.words.answer(word, clients::Gathered::default());
             driver.shard().answer_word(key, &text);
             return;
         }
-        let reset = match word.name {
-            "srst" => Some(|| Letter::ResetStats),
-            "crst" => Some((|| Letter::ResetConnections) as fn() -> Letter),
-            _ => None,
-        };
-        if let Some(letter) = reset {
-            self.threads.mailboxes.iter().for_each(|mailbox| mailbox.send(letter()));
-        }
+        let parties = self.threads.shard_threads.len() + 1;
         let question = Arc::new(Question::new(word, *shard, key, parties));
         for mailbox in &self.threads.mailboxes {
             mailbox.send(Letter::Asked(Arc::clone(&question)));
