@@ -176,6 +176,7 @@ impl Tracker {
     }
 
     /// Every tracked session with its timeout in ms, in the order of the ids.
+    #[allow(clippy::disallowed_methods, reason = "sorted before anybody sees it")]
     pub fn list(&self) -> Vec<(SessionId, i32)> {
         let mut list: Vec<_> = self.sessions.iter().map(|(id, session)| (*id, session.timeout_ms)).collect();
         list.sort_unstable();
