@@ -92,6 +92,11 @@ impl Driver {
         for key in self.shard.take_dirty() {
             let Some(io) = self.shard.io(key) else { continue };
             let Some(link) = self.links.get_mut(io.link as usize).and_then(Option::as_mut) else { continue };
+            if io.abort {
+                link.closing = true;
+                reactor.abort(link.conn);
+                continue;
+            }
             if link.closing {
                 continue;
             }

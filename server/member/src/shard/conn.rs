@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!            four-letter word
-//!   Fresh ───────────────────────▶ Worded ─┐
-//!     │ ConnectRequest                     │ answer
-//!     ▼                                    ▼
-//!   Connecting ──session──▶ Ready ──────▶ closing ──▶ (output sent) closed
-//!        └── no such session: zeros ───────▲
+//!   Fresh ───────────────────────▶ Leaving ──┐
+//!     │ ConnectRequest               ▲       │ last answer
+//!     ▼                              │       ▼
+//!   Connecting ──session──▶ Ready ───┴───▶ closing ──▶ (output sent) closed
+//!        └── no such session: zeros ─────────▲
 //! ```
 
 use std::collections::VecDeque;
@@ -24,12 +24,13 @@ use crate::word::Word;
 pub(super) enum State {
     /// Nothing complete has come.
     Fresh,
-    /// A four-letter word is being answered.
-    Worded,
     /// A session is being opened or re-attached; nothing is read meanwhile.
     Connecting,
     /// Requests flow.
     Ready,
+    /// The last request was taken (a four-letter word, a closeSession, an unknown operation); what follows it is not looked at,
+    /// and its answer ends the connection.
+    Leaving,
 }
 
 /// A request that cannot be answered yet, in the order in which answers must go out.
@@ -42,8 +43,8 @@ pub(super) enum Queued {
         /// The path that a sync's answer repeats.
         echo: Option<Box<str>>,
     },
-    /// A read behind a write of the same session.
-    Read { xid: Xid, op: i32, body: Box<[u8]>, since: Millis },
+    /// A read behind a write of the same session, with the identities that the connection had when it came.
+    Read { xid: Xid, op: i32, body: Box<[u8]>, ids: Arc<[Id]>, since: Millis },
 }
 
 /// See the module's page.
@@ -52,14 +53,18 @@ pub(super) struct Conn {
     /// The driver's name for the socket.
     pub(super) link: u64,
     pub(super) state: State,
-    /// Close once the output is sent.
+    /// Close once the output is sent. Nothing is read or answered any more, and the queue is empty.
     pub(super) closing: bool,
+    /// Close now: the client does not even take what is left to send.
+    pub(super) abort: bool,
     /// Bytes that came but are no complete frame, or may not be looked at yet.
     pub(super) input: Vec<u8>,
     /// Bytes to send.
     pub(super) output: Vec<u8>,
     /// Stop reading the socket?
     pub(super) paused: bool,
+    /// On the list of connections to look at again when there is room.
+    pub(super) throttled: bool,
     pub(super) dirty: bool,
     pub(super) ids: Arc<[Id]>,
     pub(super) session: SessionId,
@@ -74,7 +79,24 @@ pub(super) struct Conn {
     pub(super) stats: ConnStats,
 }
 
+/// Input and output buffers beyond this are given back when they are empty, so that idle connections stay small.
+const IDLE_BYTES_MAX: usize = 4 << 10;
+
 impl Conn {
+    /// Will bytes that come now ever be looked at?
+    pub(super) fn wants_input(&self) -> bool {
+        !self.closing && self.state != State::Leaving
+    }
+
+    /// Keeps what `used` bytes of `input` leave.
+    pub(super) fn keep_input(&mut self, mut input: Vec<u8>, used: usize) {
+        if used == input.len() && input.capacity() > IDLE_BYTES_MAX {
+            return;
+        }
+        input.drain(..used);
+        self.input = input;
+    }
+
     /// May the next frame be looked at?
     pub(super) fn accepts_frames(&self) -> bool {
         !self.closing && matches!(self.state, State::Fresh | State::Ready)

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use auth::{Auth, Outcome};
 use pipeline::{ConnRef, Now, ToSequencer, WriteRequest};
-use proto::reply::{put_header_frame, put_notification};
+use proto::reply::{EventType, put_header_frame, put_notification};
 use proto::request::{AuthPacket, RequestHeader};
-use proto::{Code, Decode, Id, Op, Reader, SessionId, Xid, Zxid};
+use proto::{Code, Decode, Id, Millis, Op, Reader, SessionId, Xid, Zxid};
 use queue::Producer;
 use tree::Reader as TreeReader;
 use watches::Watches;
@@ -96,6 +96,8 @@ pub struct Io<'s> {
     pub output: &'s mut Vec<u8>,
     /// Close once the output is sent.
     pub closing: bool,
+    /// Close now, whether or not the output can be sent: the client has not taken it for as long as it may be silent.
+    pub abort: bool,
     /// Do not read the socket for now.
     pub paused: bool,
     /// A four-letter word to answer with [`Shard::answer_word`].
@@ -132,7 +134,10 @@ pub struct Shard {
     outstanding_all: Arc<AtomicUsize>,
     outstanding: usize,
     outstanding_told: usize,
-    catching_up: bool,
+    /// No connection can have been silent for too long before this.
+    next_look: Millis,
+    /// Reused by commits.
+    events: Vec<(Key, EventType)>,
 }
 
 /// Parts that a shard is made of.
@@ -179,7 +184,8 @@ impl Shard {
             outstanding_all: parts.outstanding_all,
             outstanding: 0,
             outstanding_told: 0,
-            catching_up: false,
+            next_look: Millis(i64::MAX),
+            events: Vec::new(),
         }
     }
 
@@ -191,14 +197,17 @@ impl Shard {
         });
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
+        self.next_look = self.next_look.min(now.mono.plus(self.room.settings.sessionless_timeout_ms));
         slot.conn = Some(Box::new(Conn {
             peer,
             link,
             state: State::Fresh,
             closing: false,
+            abort: false,
             input: Vec::new(),
             output: Vec::new(),
             paused: false,
+            throttled: false,
             dirty: false,
             ids: self.room.auth.initial_ids(peer.ip()).into(),
             session: SessionId::NONE,
@@ -220,12 +229,12 @@ impl Shard {
             self.catch_up(now);
         }
         let Some(conn) = self.conn_mut(key) else { return };
-        if conn.closing {
+        if !conn.wants_input() {
             return;
         }
         if conn.input.is_empty() {
             let used = self.parse(key, bytes, now);
-            if let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) {
+            if let Some(conn) = self.conn_mut(key).filter(|conn| conn.wants_input()) {
                 conn.input.extend_from_slice(&bytes[used..]);
             }
         } else {
@@ -251,26 +260,36 @@ impl Shard {
 
     /// Time passes: connections without a session, and sessions that have not been heard of, lose their connection.
     pub fn tick(&mut self, now: Now) {
+        if now.mono > self.next_look {
+            self.end_the_silent(now);
+        }
+        self.retry_throttled(now);
+    }
+
+    /// Walks all connections, and finds out when to do so next.
+    fn end_the_silent(&mut self, now: Now) {
+        self.next_look = Millis(i64::MAX);
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             let key = Key { index: index as u32, generation: slot.generation };
             let Some(conn) = slot.conn.as_mut() else { continue };
-            if conn.closing {
-                continue;
-            }
-            let silent_ms = now.mono.since(conn.heard);
-            let sessionless = conn.state != State::Ready;
             // Once a session exists its own timeout counts, rounded up as ZooKeeper's buckets do (client-protocol.md §2).
+            let sessionless = conn.pulse.is_none();
             let allowed_ms =
                 self.room.settings.sessionless_timeout_ms + if sessionless { 0 } else { i64::from(conn.timeout_ms) };
-            if silent_ms > allowed_ms {
-                if sessionless {
-                    ShardStats::bump(&self.room.stats.sessionless_expired);
-                }
-                self.end(key);
+            let due = conn.heard.plus(allowed_ms);
+            if now.mono <= due {
+                self.next_look = self.next_look.min(due);
+                continue;
             }
+            // Whoever is being closed and has not taken its last answers in all that time does not get more of it.
+            conn.abort = conn.closing;
+            self.next_look = now.mono;
+            if sessionless && !conn.closing {
+                ShardStats::bump(&self.room.stats.sessionless_expired);
+            }
+            self.end(key);
         }
-        self.retry_throttled(now);
     }
 
     /// Call after each round of events: hands on what the sequencer must see. True if the write stage should be woken.
@@ -303,6 +322,7 @@ impl Shard {
         Some(Io {
             link: conn.link,
             closing: conn.closing,
+            abort: conn.abort,
             paused: conn.paused || !conn.accepts_frames(),
             word: conn.word.take(),
             output: &mut conn.output,
@@ -416,11 +436,14 @@ impl Shard {
         }
     }
 
-    /// Nothing more is read; what is queued is sent, then the socket closes.
+    /// Nothing more is read or answered; what is queued for sending is sent, then the socket closes.
     fn end(&mut self, key: Key) {
         if let Some(conn) = self.conn_mut(key) {
             conn.closing = true;
             conn.input = Vec::new();
+            // Writes that are under way are done all the same; nobody waits for them.
+            let waited = std::mem::take(&mut conn.queue).len();
+            self.outstanding -= waited;
         }
         self.touch_dirty(key);
     }
@@ -428,11 +451,10 @@ impl Shard {
     /// Looks at the frames that were kept.
     fn pump(&mut self, key: Key, now: Now) {
         let Some(conn) = self.conn_mut(key) else { return };
-        let mut input = std::mem::take(&mut conn.input);
+        let input = std::mem::take(&mut conn.input);
         let used = self.parse(key, &input, now);
-        if let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) {
-            input.drain(..used);
-            conn.input = input;
+        if let Some(conn) = self.conn_mut(key).filter(|conn| conn.wants_input()) {
+            conn.keep_input(input, used);
         }
     }
 
@@ -452,7 +474,8 @@ impl Shard {
             if conn.state == State::Fresh {
                 match opening(rest) {
                     Opening::Word(word) => {
-                        conn.state = State::Worded;
+                        conn.state = State::Leaving;
+                        conn.heard = now.mono;
                         conn.word = Some(word);
                         self.touch_dirty(key);
                         return bytes.len();
@@ -483,25 +506,29 @@ impl Shard {
 
     /// Must this connection wait? If so it is paused until there is room again.
     fn throttle(&mut self, key: Key) -> bool {
-        let waiting =
-            self.outstanding_all.load(Relaxed) + self.outstanding - self.outstanding_told.min(self.outstanding);
+        let others = self.outstanding_all.load(Relaxed).saturating_sub(self.outstanding_told);
+        let waiting = others + self.outstanding;
         let crowded = self.inlet.is_full() || waiting > self.room.settings.outstanding_max;
         let Some(conn) = self.conn_mut(key) else { return true };
         let stuck = conn.output.len() > OUTPUT_PAUSE_BYTES;
         // As in ZooKeeper only a connection with requests under way is held up by the common limit.
         let wait = stuck || crowded && !conn.queue.is_empty();
-        if wait != conn.paused {
-            conn.paused = wait;
-            self.touch_dirty(key);
-        }
-        if wait && !stuck && !self.throttled.contains(&key) {
+        let turned = std::mem::replace(&mut conn.paused, wait) != wait;
+        // A stuck connection is looked at again when its output is sent.
+        if wait && !stuck && !std::mem::replace(&mut conn.throttled, true) {
             self.throttled.push(key);
+        }
+        if turned {
+            self.touch_dirty(key);
         }
         wait
     }
 
     fn retry_throttled(&mut self, now: Now) {
         for key in std::mem::take(&mut self.throttled) {
+            if let Some(conn) = self.conn_mut(key) {
+                conn.throttled = false;
+            }
             self.pump(key, now);
         }
     }
@@ -520,13 +547,13 @@ impl Shard {
         let (body, xid) = (r.rest(), header.xid);
         let op = Op::from_i32(header.op);
         match op {
-            Some(Op::Auth) => return self.authenticate(key, xid, body, now),
-            Some(Op::Sasl) => return self.refuse(key, xid, Code::AuthFailed, now),
+            Some(Op::Auth) => return self.authenticate(key, xid, body),
+            Some(Op::Sasl) => return self.refuse(key, xid, Code::AuthFailed),
             _ => {}
         }
         let ids = Arc::clone(&conn.ids);
         if !self.room.auth.enforced(&ids) {
-            return self.refuse(key, xid, Code::SessionClosedRequireSaslAuth, now);
+            return self.refuse(key, xid, Code::SessionClosedRequireSaslAuth);
         }
         match op {
             Some(op) if op.is_write() && op != Op::CreateSession => {
@@ -535,12 +562,17 @@ impl Shard {
                 self.inlet.push(ToSequencer::Write(WriteRequest { conn, session, xid, op, ids, body }));
                 self.wait(key, Queued::Waiting { xid, op, since: now.mono, echo: None });
                 if op == Op::CloseSession {
-                    // What follows is not answered; ZooKeeper drops it as well.
-                    self.pause_for_good(key);
+                    self.leave(key);
                 }
             }
             Some(op @ (Op::Sync | Op::GetEphemerals)) => self.ordered_read(key, xid, op, body, now),
-            _ => self.read_or_wait(key, xid, header.op, body, now),
+            _ => {
+                self.read_or_wait(key, xid, header.op, body, now);
+                // Its answer ends the connection, so nothing behind it may be done, even if the answer has to wait.
+                if !reads::is_read(op) {
+                    self.leave(key);
+                }
+            }
         }
     }
 
@@ -566,10 +598,10 @@ impl Shard {
         }
     }
 
-    fn pause_for_good(&mut self, key: Key) {
+    /// The request just taken is the connection's last: what follows it is not looked at; ZooKeeper drops it as well.
+    fn leave(&mut self, key: Key) {
         if let Some(conn) = self.conn_mut(key) {
-            conn.state = State::Worded;
-            conn.input = Vec::new();
+            conn.state = State::Leaving;
         }
         self.touch_dirty(key);
     }
@@ -577,15 +609,16 @@ impl Shard {
     /// Answers a read now, or behind the session's writes that are under way.
     fn read_or_wait(&mut self, key: Key, xid: Xid, op: i32, body: &[u8], now: Now) {
         let Some(conn) = self.conn_mut(key) else { return };
+        let ids = Arc::clone(&conn.ids);
         if conn.queue.is_empty() {
-            self.read(key, xid, op, body, now, now.mono);
+            self.read(key, xid, op, body, &ids, now, now.mono);
         } else {
-            self.wait(key, Queued::Read { xid, op, body: body.into(), since: now.mono });
+            self.wait(key, Queued::Read { xid, op, body: body.into(), ids, since: now.mono });
         }
     }
 
     /// The auth packet is answered at once, ahead of requests under way, as ZooKeeper's connection layer does.
-    fn authenticate(&mut self, key: Key, xid: Xid, body: &[u8], now: Now) {
+    fn authenticate(&mut self, key: Key, xid: Xid, body: &[u8]) {
         let length_max = self.room.settings.length_max;
         let Some(conn) = self.conn(key) else { return };
         let mut ids: Vec<Id> = conn.ids.to_vec();
@@ -603,14 +636,14 @@ impl Shard {
             Outcome::Failed => {
                 ShardStats::bump(&self.room.stats.auth_failed);
                 tracing::warn!(peer = ?self.conn(key).map(|conn| conn.peer), "authentication failed");
-                self.refuse(key, xid, Code::AuthFailed, now);
+                self.refuse(key, xid, Code::AuthFailed);
             }
             Outcome::CloseNow => self.end(key),
         }
     }
 
     /// An error with zxid 0, and the end of the connection.
-    fn refuse(&mut self, key: Key, xid: Xid, code: Code, _now: Now) {
+    fn refuse(&mut self, key: Key, xid: Xid, code: Code) {
         self.header_only(key, xid, Zxid::ZERO, code);
         self.end(key);
     }
@@ -626,9 +659,9 @@ impl Shard {
     }
 
     /// Queues an event for a connection if its identities may read the node.
-    fn notify(&mut self, key: Key, zxid: Zxid, event: proto::reply::EventType, path: &str, acl: &[proto::Acl]) {
+    fn notify(&mut self, key: Key, zxid: Zxid, event: EventType, path: &str, acl: &[proto::Acl]) {
         let Some(conn) = self.slots[key.index as usize].conn.as_deref_mut() else { return };
-        if !self.room.auth.allows(acl, proto::perms::READ, &conn.ids) {
+        if conn.closing || !self.room.auth.allows(acl, proto::perms::READ, &conn.ids) {
             return;
         }
         let before = conn.output.len();

@@ -6,7 +6,7 @@ use proto::jute::{Encode, put_buffer, put_int, put_string, put_vector};
 use proto::multi::{Member, decode_members, put_end, put_member_error, put_member_header};
 use proto::reply::{EventType, begin_frame, end_frame, put_header, put_notification};
 use proto::request::{PathNumber, PathWatch, SetWatches};
-use proto::{Code, Decode, JuteError, Millis, Op, Reader, Xid, Zxid};
+use proto::{Code, Decode, Id, JuteError, Millis, Op, Reader, Xid, Zxid};
 use tree::NodeView;
 use watches::{CatchUp, Watch, WatcherType, Watches, catch_up};
 
@@ -36,7 +36,8 @@ impl From<JuteError> for Failed {
 
 impl Shard {
     /// Answers a read at this shard's zxid.
-    pub(super) fn read(&mut self, key: Key, xid: Xid, op: i32, body: &[u8], now: Now, since: Millis) {
+    #[allow(clippy::too_many_arguments, reason = "a request's parts, and when it is answered")]
+    pub(super) fn read(&mut self, key: Key, xid: Xid, op: i32, body: &[u8], ids: &[Id], now: Now, since: Millis) {
         let Some(conn) = self.slots[key.index as usize].conn.as_deref_mut() else { return };
         let zxid = self.room.tree.zxid();
         let op = Op::from_i32(op);
@@ -51,7 +52,7 @@ impl Shard {
         let xid = if op == Some(Op::Ping) { Xid::PING } else { xid };
         put_header(&mut conn.output, xid, zxid, Code::Ok);
         let body_start = conn.output.len();
-        let outcome = outcome.and_then(|()| self.room.put_answer(op, body, key, conn));
+        let outcome = outcome.and_then(|()| self.room.put_answer(op, body, key, ids, conn));
         let mut ends = false;
         if let Err(failed) = outcome {
             conn.output.truncate(body_start);
@@ -64,6 +65,7 @@ impl Shard {
             put_header(&mut conn.output, xid, zxid, code);
         }
         end_frame(&mut conn.output, start);
+        self.room.tell_watches();
         let latency = now.mono.since(since);
         conn.stats.sent += 1;
         conn.stats.answered(short_name(op), i64::from(xid.0), zxid, latency, now.wall);
@@ -77,14 +79,14 @@ impl Shard {
 }
 
 impl Room {
-    fn put_answer(&mut self, op: Option<Op>, body: &[u8], key: Key, conn: &mut Conn) -> Result<(), Failed> {
+    fn put_answer(&mut self, op: Option<Op>, body: &[u8], key: Key, ids: &[Id], conn: &mut Conn) -> Result<(), Failed> {
         let mut r = Reader::with_limit(body, self.settings.length_max);
         let out = &mut conn.output;
         match op {
             Some(Op::Ping | Op::SetWatches | Op::SetWatches2) => {}
             Some(Op::GetData) => {
                 let request = PathWatch::decode(&mut r)?;
-                let node = self.readable(&request.path, conn_ids(&conn.ids))?;
+                let node = self.readable(&request.path, ids)?;
                 put_buffer(out, node.data());
                 node.stat().encode(out);
                 if request.watch {
@@ -96,7 +98,7 @@ impl Room {
                 if request.path.contains('\0') {
                     return Err(Code::BadArguments.into());
                 }
-                let stat = match self.readable(&request.path, conn_ids(&conn.ids)) {
+                let stat = match self.readable(&request.path, ids) {
                     Ok(node) => Ok(node.stat()),
                     Err(Code::NoNode) => Err(Code::NoNode),
                     Err(code) => return Err(code.into()),
@@ -108,7 +110,7 @@ impl Room {
             }
             Some(op @ (Op::GetChildren | Op::GetChildren2)) => {
                 let request = PathWatch::decode(&mut r)?;
-                let node = self.readable(&request.path, conn_ids(&conn.ids))?;
+                let node = self.readable(&request.path, ids)?;
                 node.put_children(out);
                 if op == Op::GetChildren2 {
                     node.stat().encode(out);
@@ -120,10 +122,10 @@ impl Room {
             Some(Op::GetAcl) => {
                 let path = r.string()?;
                 let node = self.tree.get(&path).ok_or(Code::NoNode)?;
-                if !self.auth.allows(node.acl(), perms::READ | perms::ADMIN, &conn.ids) {
+                if !self.auth.allows(node.acl(), perms::READ | perms::ADMIN, ids) {
                     return Err(Code::NoAuth.into());
                 }
-                if self.auth.allows(node.acl(), perms::ADMIN, &conn.ids) {
+                if self.auth.allows(node.acl(), perms::ADMIN, ids) {
                     put_vector(out, node.acl());
                 } else {
                     put_vector(out, &auth::mask_digest_ids(node.acl()));
@@ -132,13 +134,13 @@ impl Room {
             }
             Some(Op::GetAllChildrenNumber) => {
                 let path = r.string()?;
-                self.readable(&path, conn_ids(&conn.ids))?;
+                self.readable(&path, ids)?;
                 put_int(out, self.tree.count_descendants(&path).unwrap_or_default() as i32);
             }
             Some(Op::WhoAmI) => {
-                let ids = self.auth.who_am_i(&conn.ids);
-                put_int(out, ids.len() as i32);
-                for (scheme, user) in ids {
+                let users = self.auth.who_am_i(ids);
+                put_int(out, users.len() as i32);
+                for (scheme, user) in users {
                     put_string(out, scheme);
                     put_string(out, user);
                 }
@@ -149,7 +151,7 @@ impl Room {
                     return Err(Code::MarshallingError.into());
                 }
                 for member in &members {
-                    self.put_member(member, &conn.ids, out);
+                    self.put_member(member, ids, out);
                 }
                 put_end(out);
             }
@@ -177,18 +179,22 @@ impl Room {
             Some(Op::Sync | Op::GetEphemerals) => return Err(Code::MarshallingError.into()),
             _ => return Err(Failed::Unknown),
         }
-        self.stats.watches.store(self.watches.count() as u64, Relaxed);
         Ok(())
     }
 
+    /// How many watches there are now.
+    pub(super) fn tell_watches(&self) {
+        self.stats.watches.store(self.watches.count() as u64, Relaxed);
+    }
+
     /// The node, if it exists and may be read.
-    fn readable(&self, path: &str, ids: &[proto::Id]) -> Result<NodeView<'_>, Code> {
+    fn readable(&self, path: &str, ids: &[Id]) -> Result<NodeView<'_>, Code> {
         let node = self.tree.get(path).ok_or(Code::NoNode)?;
         if self.auth.allows(node.acl(), perms::READ, ids) { Ok(node) } else { Err(Code::NoAuth) }
     }
 
     /// One member of a multiRead; its watch flag is read and discarded, as in ZooKeeper.
-    fn put_member(&self, member: &Member<'_>, ids: &[proto::Id], out: &mut Vec<u8>) {
+    fn put_member(&self, member: &Member<'_>, ids: &[Id], out: &mut Vec<u8>) {
         let (op, path) = match member {
             Member::GetChildren(request) => (Op::GetChildren, &request.path),
             Member::GetData(request) => (Op::GetData, &request.path),
@@ -235,8 +241,29 @@ impl Room {
     }
 }
 
-fn conn_ids(ids: &std::sync::Arc<[proto::Id]>) -> &[proto::Id] {
-    ids
+/// Is it an operation that this room answers, well-formed or not?
+pub(super) fn is_read(op: Option<Op>) -> bool {
+    matches!(
+        op,
+        Some(
+            Op::Ping
+                | Op::SetWatches
+                | Op::SetWatches2
+                | Op::GetData
+                | Op::Exists
+                | Op::GetChildren
+                | Op::GetChildren2
+                | Op::GetAcl
+                | Op::GetAllChildrenNumber
+                | Op::WhoAmI
+                | Op::MultiRead
+                | Op::CheckWatches
+                | Op::RemoveWatches
+                | Op::AddWatch
+                | Op::Sync
+                | Op::GetEphemerals
+        )
+    )
 }
 
 /// Collects the events of one change: for whom, and which.

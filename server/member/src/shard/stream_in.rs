@@ -11,10 +11,6 @@ use super::{Key, Queued, Shard, reads};
 impl Shard {
     /// Takes every batch that is released.
     pub fn catch_up(&mut self, now: Now) {
-        // Serving reads that waited may ask again; the outer call does it all.
-        if std::mem::replace(&mut self.catching_up, true) {
-            return;
-        }
         let mut any = false;
         while let Some(batch) = self.stream.take() {
             any = true;
@@ -29,7 +25,6 @@ impl Shard {
                 }
             }
         }
-        self.catching_up = false;
         if any && !self.throttled.is_empty() {
             self.retry_throttled(now);
         }
@@ -38,7 +33,7 @@ impl Shard {
     fn commit(&mut self, commit: &Commit, now: Now) {
         self.room.tree.advance(commit.zxid);
         if !self.room.watches.is_empty() {
-            let mut events = Vec::new();
+            let mut events = std::mem::take(&mut self.events);
             for change in commit.changes.iter() {
                 reads::trigger(&mut self.room.watches, change, &mut events);
                 for (key, event) in events.drain(..) {
@@ -50,6 +45,8 @@ impl Shard {
                     self.notify(key, commit.zxid, event, path, acl);
                 }
             }
+            self.events = events;
+            self.room.tell_watches();
         }
         if let Some(answer) = &commit.answer {
             self.answer(answer, now);
@@ -66,10 +63,10 @@ impl Shard {
             return;
         }
         let key = Key { index: answer.conn.index, generation: answer.conn.generation };
+        let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) else { return };
         if let Body::Session(opened) = &answer.body {
             return self.session_answer(key, opened.as_ref(), now);
         }
-        let Some(conn) = self.conn_mut(key) else { return };
         let Some(Queued::Waiting { xid, op, since, echo }) = conn.queue.pop_front() else {
             unreachable!("an answer belongs to the request at the front of its connection's queue");
         };
@@ -100,9 +97,9 @@ impl Shard {
             if !matches!(conn.queue.front(), Some(Queued::Read { .. })) {
                 return;
             }
-            let Some(Queued::Read { xid, op, body, since }) = conn.queue.pop_front() else { return };
+            let Some(Queued::Read { xid, op, body, ids, since }) = conn.queue.pop_front() else { return };
             self.outstanding -= 1;
-            self.read(key, xid, op, &body, now, since);
+            self.read(key, xid, op, &body, &ids, now, since);
         }
     }
 }
