@@ -32,6 +32,15 @@ mod sync;
 mod view;
 mod writer;
 
+/// The lock-free cells by themselves, for their models.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod cells {
+    pub use crate::chain::{Chain, Link, cut};
+    pub use crate::epochs::{Committed, Roster, Slot};
+    pub use crate::index::{Index, IndexWriter, Replaced, Sizes};
+}
+
 pub use acl::{AclRef, OPEN_ID};
 pub use apply::{Applied, Change, ChangeKind, Outcome};
 pub use loader::{LoadError, Loader};

@@ -490,3 +490,112 @@ impl<'t> Iterator for Names<'t> {
         Some(unsafe { std::str::from_utf8_unchecked(name) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ptr;
+
+    use super::*;
+
+    /// Frees what the edit says is no longer needed.
+    fn settle(memory: &mut Memory, edit: Edit, keep_new: bool) {
+        for node in if keep_new { edit.replaced } else { edit.made } {
+            // SAFETY: the test keeps only the other of the two trees.
+            unsafe { free(memory, node) };
+        }
+    }
+
+    fn cells(root: Link) -> usize {
+        if root.is_null() {
+            return 0;
+        }
+        // SAFETY: the tree is alive.
+        unsafe { 1 + if height(root) > 0 { links(root).iter().map(|child| cells(*child)).sum() } else { 0 } }
+    }
+
+    /// The invariants of the door sign.
+    fn check(root: Link) {
+        // SAFETY: the tree is alive.
+        unsafe {
+            if root.is_null() {
+                return;
+            }
+            if height(root) == 0 {
+                assert!(!leaf(root).is_empty() && usize::from((*root).entries) == names_in(leaf(root)));
+                assert!(leaf(root).len() <= LEAF_BYTES || names_in(leaf(root)) < 4);
+            } else {
+                assert!(!links(root).is_empty() && links(root).len() <= FANOUT);
+                for child in links(root) {
+                    assert_eq!(height(*child) + 1, height(root));
+                    check(*child);
+                }
+            }
+        }
+    }
+
+    fn all(root: Link) -> Vec<String> {
+        // SAFETY: the tree is alive.
+        unsafe { Names::new(root) }.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn names_stay_sorted_and_every_node_is_accounted_for() {
+        let mut memory = Memory::default();
+        for order in 0..4u64 {
+            let mut root: Link = ptr::null_mut();
+            let mut model = BTreeSet::new();
+            let mut state = 1u64;
+            let mut random = |n: u64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(order * 2 + 1);
+                (state >> 33) % n
+            };
+            let (total, rounds) = if cfg!(miri) { (60, 200) } else { (6_000, 16_000) };
+            for round in 0..rounds {
+                let growing = round < rounds / 2;
+                let number = match order {
+                    0 => round % total,
+                    1 => (rounds - round) % total,
+                    _ => random(total),
+                };
+                let width = if order == 3 && number % 50 == 0 { 1500 } else { 10 + (number % 40) as usize };
+                let name = format!("{number:0width$}");
+                let insert = random(10) < if growing { 8 } else { 2 };
+                let mut edit = Edit::default();
+                // SAFETY: the tree is alive; the edit is settled at once.
+                let new = unsafe {
+                    if insert {
+                        super::insert(&mut memory, &mut edit, root, name.as_bytes())
+                    } else {
+                        super::remove(&mut memory, &mut edit, root, name.as_bytes())
+                    }
+                };
+                let keep_new = random(5) > 0;
+                settle(&mut memory, edit, keep_new);
+                if keep_new {
+                    root = new;
+                    if insert {
+                        model.insert(name);
+                    } else {
+                        model.remove(&name);
+                    }
+                }
+                assert_eq!(memory.cells(), cells(root), "order {order} round {round}");
+                if round % 100 == 0 {
+                    check(root);
+                    assert!(all(root).iter().eq(&model));
+                }
+            }
+            let expected: Vec<_> = model.iter().map(|name| name.as_bytes()).collect();
+            let built = build(&mut memory, expected.iter().copied());
+            check(built);
+            assert_eq!(all(built), all(root));
+            // SAFETY: nobody looks at them any more.
+            unsafe {
+                free_all(&mut memory, built);
+                free_all(&mut memory, root);
+            }
+            assert_eq!((memory.cells(), memory.bytes()), (0, 0));
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! The tree and its reference model get the same random transactions and must agree on everything observable: in the newest
 //! state, and at the zxid of every one of several readers that lag behind at different places.
 //!
-//! A failure prints its seed; `TREE_SEED=<seed> cargo test -p tree agreement` runs that one alone.
+//! A failure prints its seed; `TREE_SEED=<seed> cargo test -p tree agreement` runs that one alone,
+//! `TREE_SEEDS=1000` that many.
 
 use std::borrow::Cow;
 
@@ -390,6 +391,10 @@ impl Drop for Told {
 fn tree_and_model_agree_at_every_zxid() {
     match std::env::var("TREE_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => run(seed, 600),
-        None => (0..40).for_each(|seed| run(seed, 600)),
+        None if cfg!(miri) => run(0, 60),
+        None => {
+            let seeds = std::env::var("TREE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+            (0..seeds).for_each(|seed| run(seed, 600));
+        }
     }
 }
