@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         }
     };
     start_logging();
+    end_on_panic();
+    raise_descriptor_limit();
     let loaded = match load(&invocation) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -61,6 +63,24 @@ fn start_logging() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+/// A stage that has broken a rule takes the process with it: nothing may go on answering from doubtful state.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+/// Each connection takes a descriptor, so as many are asked for as the system allows, as the JVM does.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 fn load(invocation: &Invocation) -> Result<Loaded, Errors> {

@@ -91,7 +91,7 @@ pub const ROWS: &[Row] = &[
         ..of_kind(Kind::Acts, "engine/disk", &["proto", "aligned", "host", "uring"])
     },
     // --- server
-    decides("server/sessions", &["proto", "host"]),
+    decides("server/sessions", &["proto", "host", "pipeline"]),
     decides("server/watches", &["proto"]),
     decides("server/auth", &["proto"]),
     // Names of settings and their values. It asks `auth` which digests there are; what obeys is not its business.
