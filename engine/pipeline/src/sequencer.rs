@@ -47,6 +47,8 @@ pub struct Settings {
     pub extended_types: bool,
     /// `enforceQuota`
     pub enforce_quota: bool,
+    /// `reconfigEnabled`
+    pub reconfig_enabled: bool,
     /// `digest.enabled`: transactions carry the tree's digest.
     pub digest: bool,
     /// `closeSessionTxn.enabled`: closeSession lists the ephemerals that it deletes.
@@ -229,13 +231,14 @@ impl<G: Guard> Sequencer<G> {
             if self.finish(&header, Op::CloseSession, &txn, changes, closing, answer(), log) {
                 return;
             }
-            // A list that readers of the log would refuse is left out: they then delete all that the session owns.
             self.tree.undo_to(savepoint);
         }
-        let txn = Txn::CloseSession { paths: None };
+        // Unwanted, or more than readers of the log would take. Whoever applies it deletes what the session owns besides the list,
+        // so an empty one says the same; no list at all could not be told from the digest that follows.
+        let txn = Txn::CloseSession { paths: Some(Vec::new()) };
         let changes = self.tree.apply(&header, &txn).changes;
         let logged = self.finish(&header, Op::CloseSession, &txn, changes, closing, answer(), log);
-        assert!(logged, "a closeSession without a list fits every log");
+        assert!(logged, "a closeSession without paths fits every log");
     }
 
     /// Deletes an empty container or expired TTL znode, if it still may be deleted.
@@ -356,8 +359,9 @@ fn dispatch<'f, G: Guard>(
             let done = prepare::multi(ctx, &members, caller, header)?;
             return Ok(Done { op, txn: done.txn, changes: done.changes, body: Body::Multi(done.results) });
         }
-        // Dynamic reconfiguration needs a quorum (client-protocol.md §9.7): a standalone server answers that it is switched off.
-        Op::Reconfig => return Err(Code::ReconfigDisabled.into()),
+        // Dynamic reconfiguration needs a quorum (client-protocol.md §9.7).
+        Op::Reconfig if !ctx.settings.reconfig_enabled => return Err(Code::ReconfigDisabled.into()),
+        Op::Reconfig => return Err(ctx.session(caller).err().unwrap_or(Code::Unimplemented.into())),
         _ => return Err(Code::Unimplemented.into()),
     };
     let body = match done.result {

@@ -20,10 +20,6 @@ pub struct ShardSettings {
 /// Settings of the write stage.
 #[derive(Clone, Debug)]
 pub struct WriteSettings {
-    /// `tickTime`
-    pub tick_ms: i64,
-    /// Goes into the top byte of session ids; 1 on a standalone server.
-    pub server_id: u8,
     /// `flushDelay`; 0 = a group is written as soon as the last one is.
     pub flush_delay_ms: i64,
     /// `maxBatchSize`: so many records do not wait for `flushDelay`.

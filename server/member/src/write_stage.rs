@@ -79,8 +79,8 @@ pub struct WriteStage {
     entropy: u64,
     snapshots: SnapshotClock,
     reaper: Reaper,
-    /// Expired sessions whose closeSession waits for room in the log.
-    expired: VecDeque<SessionId>,
+    /// Sessions that expired, or ended before a crash: their closeSession waits for room in the log.
+    ended: VecDeque<SessionId>,
     /// Since when the next group waits, with a `flushDelay`.
     group_since: Option<Millis>,
 }
@@ -123,6 +123,8 @@ pub struct Parts {
     pub gauges: Arc<Gauges>,
     /// Seed of the snapshot schedule.
     pub entropy: u64,
+    /// Transactions that lie in the log behind the last snapshot.
+    pub replayed: u64,
 }
 
 impl WriteStage {
@@ -151,27 +153,24 @@ impl WriteStage {
             settings: parts.settings,
             gauges: parts.gauges,
             entropy: parts.entropy,
-            expired: VecDeque::new(),
+            ended: VecDeque::new(),
             group_since: None,
         };
         stage.schedule_snapshot();
+        stage.snapshots.txns = parts.replayed;
         stage
     }
 
-    /// Ends what a crash left over: ephemerals whose session is gone are deleted by a transaction.
+    /// Ends what a crash left over: ephemerals whose session is gone are deleted by a transaction. Those for which the log has
+    /// no room yet follow in [`WriteStage::step`].
     pub fn start(&mut self, now: Now) {
-        let orphaned: Vec<SessionId> = self
-            .sequencer
-            .tree()
-            .sessions_with_ephemerals()
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter(|id| self.sequencer.sessions().get(*id).is_none())
-            .collect();
+        let sessions: Vec<SessionId> = self.sequencer.tree().sessions_with_ephemerals().collect();
+        let orphaned = sessions.into_iter().filter(|id| self.sequencer.sessions().get(*id).is_none());
         for session in orphaned {
             tracing::info!(%session, "deleting ephemerals of a session that no longer exists");
-            self.sequencer.close_session(session, None, now, &mut Sink(&mut self.log));
+            self.ended.push_back(session);
         }
+        self.close_ended(now);
         self.tell_gauges();
     }
 
@@ -186,6 +185,10 @@ impl WriteStage {
 
     /// When [`WriteStage::step`] must be called at the latest, requests apart.
     pub fn next_deadline(&self) -> Millis {
+        if self.stream.is_backed_up() {
+            // No event tells that a shard made room again.
+            return Millis(0);
+        }
         let expiry = self.tracker.next_expiry();
         let reap = if self.reaper.candidates.is_empty() { self.reaper.next_look } else { self.reaper.next_reap };
         let group = self.group_since.map(|since| since.plus(self.settings.flush_delay_ms));
@@ -230,6 +233,11 @@ impl WriteStage {
     /// Is there work that no event will announce?
     pub fn has_requests(&self) -> bool {
         self.accepts() && self.inlets.iter().any(|inlet| !inlet.is_empty())
+    }
+
+    /// Does a shard lag so far behind that the stream is held up? No requests are taken meanwhile.
+    pub fn is_backed_up(&self) -> bool {
+        self.stream.is_backed_up()
     }
 
     /// Transactions that are not durable, or items that are not published: a shutdown waits for them.
@@ -314,15 +322,26 @@ impl WriteStage {
 
     fn expire_sessions(&mut self, now: Now) {
         if self.tracker.next_expiry().is_some_and(|due| due <= now.mono) {
-            self.expired.extend(self.tracker.expire(now.mono));
+            for session in self.tracker.expire(now.mono) {
+                tracing::info!(%session, "session expired");
+                self.ended.push_back(session);
+            }
         }
+        self.close_ended(now);
+    }
+
+    fn close_ended(&mut self, now: Now) {
         while self.accepts()
-            && let Some(session) = self.expired.pop_front()
+            && let Some(session) = self.ended.pop_front()
         {
-            tracing::info!(%session, "session expired");
-            self.snapshots.txns += 1;
-            self.sequencer.close_session(session, None, now, &mut Sink(&mut self.log));
             self.tracker.close(session);
+            // Its client may have closed it while it waited here.
+            let exists = self.sequencer.sessions().get(session).is_some()
+                || self.sequencer.tree().ephemerals_of(session).next().is_some();
+            if exists {
+                self.snapshots.txns += 1;
+                self.sequencer.close_session(session, None, now, &mut Sink(&mut self.log));
+            }
         }
     }
 

@@ -252,6 +252,7 @@ impl Shard {
         self.free.push(key.index);
         self.outstanding -= conn.queue.len();
         self.room.watches.remove_all(key);
+        self.room.tell_watches();
         if self.sessions.get(&conn.session) == Some(&key) {
             self.sessions.remove(&conn.session);
         }

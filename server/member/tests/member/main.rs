@@ -1,0 +1,17 @@
+//! Stories about a member: shards, write stage and log in one thread, under virtual time.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod access;
+mod end;
+mod errors;
+mod framing;
+mod limits;
+mod multi;
+mod order;
+mod random;
+mod reads;
+mod sessions;
+mod upkeep;
+mod watches;
+mod wire;
+mod world;
