@@ -36,6 +36,9 @@ pub enum Why {
     /// The payload is too short for a transaction header.
     #[error("a record is too short for a transaction")]
     NoHeader,
+    /// In a file of ours: the zxid is not beyond the one before, so the record belongs to another place.
+    #[error("a record is not at its place")]
+    Misplaced,
 }
 
 /// Where a record's payload lies, padding excluded.
@@ -123,6 +126,10 @@ impl Scan {
                     return;
                 }
                 Ok(Some(found)) => {
+                    if self.ours && self.records.last().is_some_and(|before| before.zxid >= found.zxid) {
+                        self.why = Some(Why::Misplaced);
+                        return;
+                    }
                     self.end = found.end;
                     self.records.push(found);
                 }

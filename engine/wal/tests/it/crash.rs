@@ -170,3 +170,78 @@ fn an_error_of_any_call_while_recovering_changes_nothing_that_counts() {
     }
     assert!(index >= 5, "{index}");
 }
+
+/// All ways to lose a beginning, or one piece, of what is in doubt at a moment.
+fn images(disk: &MemoryDisk, moment: usize) -> Vec<(String, MemoryDisk)> {
+    let mut images = Vec::new();
+    for at in 0..40 {
+        let mut asked = 0;
+        let lost = disk.crash(moment, &mut || {
+            asked += 1;
+            asked > at
+        });
+        images.push((format!("the first {at} lost"), lost));
+        let mut asked = 0;
+        let one = disk.crash(moment, &mut || {
+            asked += 1;
+            asked != at
+        });
+        images.push((format!("number {at} lost"), one));
+    }
+    images
+}
+
+#[test]
+fn the_header_of_a_file_survives_when_its_first_write_is_torn() {
+    for prepared_before in [false, true] {
+        let disk = disk();
+        if prepared_before {
+            // An earlier process made the file and was killed before it had synced it.
+            let path = Path::new(DIR).join("ringkeeper-prepared.0");
+            let mut file = disk.create(&path).unwrap();
+            file.fill_zeros(64 << 10).unwrap();
+            file.write_at(0, &wal::format::file_header(wal::format::dbid(3))).unwrap();
+        }
+        // The name is given while the write is still under way: the worst order of the two.
+        let mut log = wal::Log::new(options(), Zxid::ZERO, read(&disk, 1).unwrap().1.leftovers);
+        let prepare = log.next_work(NOW).unwrap();
+        log.work_done(wal::perform(&disk, Path::new(DIR), &prepare)).unwrap();
+        for zxid in 1..=3 {
+            log.append(&header(zxid), &txn(zxid, 1000), Some(zxid as u64)).unwrap();
+        }
+        let write = log.next_write().unwrap();
+        let mut works = Vec::new();
+        while let Some(work) = log.next_work(NOW) {
+            works.push(work);
+        }
+        let name = works.iter().find(|work| matches!(work, wal::Work::Name { .. })).unwrap();
+        wal::perform(&disk, Path::new(DIR), name);
+        let moment = disk.moments();
+        let mut file = disk.open(&Path::new(DIR).join("log.1"), host::Mode::Direct).unwrap();
+        file.write_durable_at(write.offset, &write.buffer).unwrap();
+        for (way, image) in images(&disk, moment) {
+            check(&image, 0, &format!("{way}, prepared before: {prepared_before}"));
+        }
+        for (way, image) in images(&disk, moment + 1) {
+            check(&image, 3, &format!("{way}, written, prepared before: {prepared_before}"));
+        }
+    }
+}
+
+#[test]
+fn what_was_truncated_does_not_come_back() {
+    let disk = disk();
+    run(&disk, options(), &[(4, 100)]);
+    let mut log = open(&disk, options(), read(&disk, 1).unwrap().1);
+    write(&mut log, 5, &[10, 10]);
+    log.log().roll();
+    write(&mut log, 7, &[10]);
+    let start = disk.moments();
+    wal::truncate(&disk, Path::new(DIR), Zxid(2), wal::ReadOptions::default()).unwrap();
+    for moment in start..=disk.moments() {
+        for (way, image) in images(&disk, moment) {
+            let last = check(&image, 2, &format!("moment {moment}, {way}"));
+            assert!(last == 2 || moment < disk.moments(), "{way}: {last}");
+        }
+    }
+}

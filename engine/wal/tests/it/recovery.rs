@@ -249,6 +249,26 @@ fn an_overwritten_group_that_was_moved_from_elsewhere_is_not_taken_for_another()
         Err(RecoverError::Damaged(damage)) => assert_eq!((damage.offset, damage.after), (8192, Zxid(2))),
         other => panic!("{other:?}"),
     }
+    // At the end nothing proves that it was acknowledged; it is not taken for what it is not.
+    let disk = ours(4);
+    disk.edit(&path("log.1"), |bytes| bytes.copy_within(4096..8192, 12288));
+    let (zxids, report) = read(&disk, 1).unwrap();
+    assert_eq!((zxids, report.cuts[0].offset), (vec![1, 2, 3], 12288));
+    assert!(report.regressions.is_empty());
+}
+
+#[test]
+fn a_group_whose_own_checksum_is_wrong_is_found_although_its_records_are_whole() {
+    let disk = ours(3);
+    disk.edit(&path("log.1"), |bytes| {
+        // The last byte of the CRC, and the record's checksum made to fit again.
+        bytes[8190] ^= 1;
+        let sum = wal::format::checksum(&bytes[4096 + 12..8191]);
+        bytes[4096..4104].copy_from_slice(&sum.to_be_bytes());
+    });
+    let damage = damage(read(&disk, 1));
+    assert_eq!((damage.offset, damage.after, damage.durable), (4096, Zxid(1), Zxid(2)));
+    assert_eq!(damage.why.unwrap().to_string(), "a group's checksum is wrong");
 }
 
 #[test]
@@ -271,4 +291,95 @@ fn truncating_keeps_the_zxid_and_removes_what_is_later() {
     assert_eq!(read(&disk, 1).unwrap().0, [1, 2, 3, 4]);
 
     assert!(truncate(&disk, Path::new(DIR), Zxid(0), ReadOptions::default()).is_err());
+}
+
+/// Changes a file in one of the ways disks and people do.
+fn spoil(random: &host::SeededEntropy, bytes: &mut Vec<u8>) -> (usize, usize) {
+    let at = random.below(bytes.len() as u64) as usize;
+    let length = 1 + random.below(6000) as usize;
+    let end = (at + length).min(bytes.len());
+    match random.below(6) {
+        0 => bytes[at..end].fill(0),
+        1 => bytes[at] ^= 1 << random.below(8),
+        2 => {
+            let from = random.below((bytes.len() - (end - at)) as u64 + 1) as usize;
+            bytes.copy_within(from..from + (end - at), at);
+        }
+        3 => bytes[at..end].iter_mut().for_each(|byte| *byte = random.below(256) as u8),
+        4 => {
+            let block = at / 4096 * 4096;
+            let end = (block + 4096).min(bytes.len());
+            bytes[block..end].fill(0xFF);
+            return (block, end);
+        }
+        _ => {
+            bytes.truncate(at);
+            return (at, usize::MAX);
+        }
+    }
+    (at, end)
+}
+
+#[test]
+fn whatever_happens_to_a_file_nothing_acknowledged_is_lost_in_silence() {
+    let seed = 0xD15C;
+    println!("seed {seed:#x}");
+    let random = host::SeededEntropy::new(seed);
+    let count = 12;
+    let disk = ours(count);
+    let whole = disk.read(&path("log.1")).unwrap().to_vec();
+    let (mut refused, mut cut, mut harmless) = (0, 0, 0);
+    for round in 0..4000 {
+        let copy = disk.killed();
+        let mut bytes = whole.clone();
+        // Near the records more often than in the zeros behind them.
+        bytes.truncate(if random.below(4) == 0 { bytes.len() } else { (count + 1) * 4096 });
+        let (from, to) = spoil(&random, &mut bytes);
+        copy.edit(&path("log.1"), |content| *content = bytes);
+        match read(&copy, 1) {
+            Err(RecoverError::Damaged(_) | RecoverError::NotALog { .. }) => refused += 1,
+            Err(other) => panic!("round {round}, {from}..{to}: {other}"),
+            Ok((zxids, _)) => {
+                assert_eq!(zxids, (1..=zxids.len() as i64).collect::<Vec<_>>(), "round {round}, {from}..{to}");
+                if zxids.len() == count {
+                    harmless += 1;
+                } else {
+                    // Only what could as well have been a write cut short: everything behind is gone too.
+                    cut += 1;
+                    let last_group = (count - 1) * 4096;
+                    assert!(to > last_group, "round {round}, {from}..{to}: {} transactions", zxids.len());
+                }
+            }
+        }
+    }
+    assert!(refused > 500 && cut > 100 && harmless > 100, "{refused} {cut} {harmless}");
+}
+
+#[test]
+fn whatever_happens_to_a_file_of_javas_what_is_read_is_a_prefix() {
+    let seed = 0x7A7A;
+    println!("seed {seed:#x}");
+    let random = host::SeededEntropy::new(seed);
+    let disk = disk();
+    java_log(&disk, 1, 60, 3000);
+    let whole = disk.read(&path("log.1")).unwrap().to_vec();
+    let mut refused = 0;
+    for round in 0..4000 {
+        let copy = disk.killed();
+        let mut bytes = whole.clone();
+        spoil(&random, &mut bytes);
+        copy.edit(&path("log.1"), |content| *content = bytes);
+        match read(&copy, 1) {
+            Err(_) => refused += 1,
+            Ok((zxids, report)) => {
+                // A piece that was copied onto another is made of whole records now and then.
+                let expected: Vec<i64> = (1..=zxids.len() as i64).collect();
+                assert!(
+                    zxids == expected || !report.regressions.is_empty() || !report.gaps.is_empty(),
+                    "round {round}"
+                );
+            }
+        }
+    }
+    assert!(refused > 300, "{refused}");
 }
