@@ -76,6 +76,7 @@ impl Default for Options {
                 enforce_quota: true,
                 digest: true,
                 close_session_txn: true,
+                reconfig_enabled: false,
                 length_max,
                 record_bytes_max: length_max,
             },
@@ -324,7 +325,8 @@ impl World {
             moved |= self.make_durable();
             moved |= self.shards.iter().any(Shard::is_behind);
             self.pump_all();
-            if !moved && !self.stage.has_requests() && self.writes.is_empty() {
+            // Requests may stay where they are for want of room in the log.
+            if !moved && (!self.stage.has_requests() || !self.stage.log().can_accept(1)) && self.writes.is_empty() {
                 return;
             }
         }
