@@ -209,6 +209,7 @@ pub const SETTINGS: &[Setting] = &[
     // --- nodes
     property_of("extendedTypesEnabled", |draft, text| put(&mut draft.config.nodes.extended_types, boolean(text))),
     property_of("emulate353TTLNodes", |draft, text| put(&mut draft.config.nodes.emulate_353_ttl, boolean(text))),
+    file("reconfigEnabled", |draft, text| put(&mut draft.config.nodes.reconfig, boolean(text))),
     property_of("enforceQuota", |draft, text| put(&mut draft.config.nodes.enforce_quota, boolean(text))),
     bare("znode.container.checkIntervalMs", |draft, text| {
         put(&mut draft.config.reaper.check_interval_ms, property(text, 1..=INT_MAX, "milliseconds"))

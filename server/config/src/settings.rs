@@ -91,7 +91,7 @@ impl Config {
                 last_processed_zxid: true,
             },
             purge: Purge { retain_count: 3, interval_ms: None },
-            nodes: Nodes { extended_types: false, emulate_353_ttl: false, enforce_quota: false },
+            nodes: Nodes { extended_types: false, emulate_353_ttl: false, enforce_quota: false, reconfig: false },
             reaper: Reaper { check_interval_ms: 60_000, per_minute_max: 10_000, never_used_ms: None },
             auth: Auth {
                 skip_acl: false,
@@ -232,6 +232,9 @@ pub struct Nodes {
     pub emulate_353_ttl: bool,
     /// Whether quotas refuse writes (`enforceQuota`).
     pub enforce_quota: bool,
+    /// Whether the operation reconfig is refused because it needs an ensemble, rather than because it is switched off
+    /// (`reconfigEnabled`).
+    pub reconfig: bool,
 }
 
 /// The reaper of container and TTL nodes.

@@ -103,7 +103,6 @@ pub const ROWS: &[Row] = &[
     row("group.*", &[], Quiet),
     row("weight.*", &[], Quiet),
     row("quorumListenOnAllIPs", &["false"], Warn(NO_ENSEMBLE)),
-    row("reconfigEnabled", &["false"], Warn(NO_ENSEMBLE)),
     row("localSessionsEnabled", &["false"], Warn(NO_ENSEMBLE)),
     row("localSessionsUpgradingEnabled", &["false"], Warn(NO_ENSEMBLE)),
     row("observerMasterPort", &["0"], Warn(NO_ENSEMBLE)),

@@ -105,6 +105,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         SequencerSettings {
             extended_types: config.nodes.extended_types,
             enforce_quota: config.nodes.enforce_quota,
+            reconfig_enabled: config.nodes.reconfig,
             digest: config.digests,
             close_session_txn: config.close_session_lists_ephemerals,
             length_max,
