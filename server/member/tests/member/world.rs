@@ -74,6 +74,7 @@ impl Default for Options {
             sequencer: Settings {
                 extended_types: true,
                 enforce_quota: true,
+                reconfig_enabled: false,
                 digest: true,
                 close_session_txn: true,
                 reconfig_enabled: false,
