@@ -3,8 +3,7 @@
 //! - [`format`]: the bytes: file header, record, group trailer (docs/decisions/0003-group-trailer.md).
 //! - [`Log`]: group commit as a state machine. It encodes, lays out and accounts; somebody else writes. The caller's
 //!   contract: after each call drain [`Log::next_write`] and [`Log::next_work`] until both answer `None`; answer each
-//!   write with [`Log::written`] and each work with [`Log::work_done`]; end the process with [`EXIT_LOG_FAILED`] on the
-//!   first [`LogFailed`].
+//!   write with [`Log::written`] and each work with [`Log::work_done`]; end the process on the first [`LogFailed`].
 //! - [`segment`]: what the background does for the log: preparing, naming and retiring files.
 //! - [`recover()`]: reading back, telling a torn tail from damage. [`truncate()`]: cutting history that others do not share.
 //! - [`BlockingLog`]: a log with its writer in one, for callers without a ring.
@@ -26,9 +25,6 @@ mod truncate;
 
 pub use blocking::BlockingLog;
 pub use log::{AppendError, Log, LogFailed, LogOptions, LogWrite, WriteToken};
-pub use recover::{Cut, Damage, Gap, ReadOptions, Record, RecoverError, Recovered, recover};
+pub use recover::{Cut, Damage, Gap, ReadOptions, Record, RecoverError, Recovered, Why, decode, recover};
 pub use segment::{Done, SegmentId, Work, perform};
 pub use truncate::{TruncateError, Truncated, truncate};
-
-/// Exit status of a process whose log could not be written. Not one of ZooKeeper's (0–16).
-pub const EXIT_LOG_FAILED: i32 = 70;

@@ -88,7 +88,7 @@ pub enum AppendError {
     Full,
 }
 
-/// The log can no longer be trusted. The process ends with [`crate::EXIT_LOG_FAILED`].
+/// The log can no longer be trusted. The process ends, with an exit status of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("the transaction log failed: {what} of {file} at offset {offset}: {source}")]
 pub struct LogFailed {
