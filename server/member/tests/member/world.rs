@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,7 +77,6 @@ impl Default for Options {
                 reconfig_enabled: false,
                 digest: true,
                 close_session_txn: true,
-                reconfig_enabled: false,
                 length_max,
                 record_bytes_max: length_max,
             },
@@ -292,16 +291,20 @@ impl World {
         any
     }
 
-    /// Every transaction in the log, as recovery reads it: zxid, session, cxid, type.
-    pub fn logged(&self) -> Vec<(i64, i64, i32, i32)> {
+    /// Every transaction in the log, as recovery reads it.
+    pub fn replay(&self, each: impl FnMut(wal::Record<'_>)) {
         let options = wal::ReadOptions { payload_bytes_max: self.log_options.payload_bytes_max };
-        let mut all = Vec::new();
         let disk = self.disk.killed();
-        wal::recover(&disk, &PathBuf::from(DIR), Zxid(self.first_zxid), options, |record| {
+        wal::recover(&disk, Path::new(DIR), Zxid(self.first_zxid), options, each).unwrap();
+    }
+
+    /// Of every transaction in the log: zxid, session, cxid, type.
+    pub fn logged(&self) -> Vec<(i64, i64, i32, i32)> {
+        let mut all = Vec::new();
+        self.replay(|record| {
             let h = record.header;
             all.push((h.zxid.0, h.session.0, h.cxid.0, h.op.as_i32()));
-        })
-        .unwrap();
+        });
         all
     }
 
