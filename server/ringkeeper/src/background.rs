@@ -1,5 +1,6 @@
-//! The threads that nothing on the hot path waits for: one prepares and names log segments, the other writes snapshots and
-//! purges old files. Apart, because a log that rolls must not wait for a snapshot.
+//! The threads for slow work on files. One prepares log segments, one names them, one writes snapshots and purges old files:
+//! apart, because a log that rolls must not wait for a snapshot, and the first answers from a new segment wait for its name,
+//! which must not wait for 64 MiB of zeros.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::snapshots::{self, SnapshotJob};
 #[derive(Clone)]
 pub struct Background {
     segments: Sender<Work>,
+    names: Sender<Work>,
     snapshots: Sender<SnapshotJob>,
 }
 
@@ -38,20 +40,24 @@ impl Background {
     pub fn start(options: Options, write_stage: Arc<Mailbox<Letter>>) -> std::io::Result<Background> {
         let (segments, segment_work) = unbounded();
         let (snapshots, snapshot_jobs) = unbounded();
+        let (names, name_work) = unbounded();
+        let (log_dir, mailbox) = (options.log_dir.clone(), Arc::clone(&write_stage));
+        thread::Builder::new().name("names".into()).spawn(move || do_segment_work(&log_dir, &name_work, &mailbox))?;
         let (log_dir, mailbox) = (options.log_dir, Arc::clone(&write_stage));
         thread::Builder::new()
             .name("segments".into())
-            .spawn(move || prepare_segments(&log_dir, &segment_work, &mailbox))?;
+            .spawn(move || do_segment_work(&log_dir, &segment_work, &mailbox))?;
         let (settings, every) = (options.snapshots, options.purge_every);
         thread::Builder::new()
             .name("snapshots".into())
             .spawn(move || write_snapshots(&settings, every, &snapshot_jobs, &write_stage))?;
-        Ok(Background { segments, snapshots })
+        Ok(Background { segments, names, snapshots })
     }
 
     /// Something for the log.
     pub fn segment_work(&self, work: Work) {
-        self.segments.send(work).expect("the thread lives as long as a sender does");
+        let thread = if matches!(work, Work::Name { .. }) { &self.names } else { &self.segments };
+        thread.send(work).expect("the thread lives as long as a sender does");
     }
 
     /// A snapshot to write.
@@ -68,7 +74,7 @@ pub struct OpenSegment {
     pub file: Arc<File>,
 }
 
-fn prepare_segments(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage: &Mailbox<Letter>) {
+fn do_segment_work(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage: &Mailbox<Letter>) {
     let mut said_buffered = false;
     while let Ok(work) = work.recv() {
         let mut done = wal::perform(&RealDisk, log_dir, &work);
