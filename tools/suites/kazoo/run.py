@@ -65,7 +65,7 @@ def main():
 
     table = expectations()
     command = [sys.executable, "-m", "pytest", "-p", "worker_ports", "-p", "no:cacheprovider", "-q", "-o", "addopts=", "-o", "log_cli=false",
-               "-n", str(args.workers), "--dist", "loadscope", "--junitxml", xml, "--tb=short", "-rN"]
+               "-n", str(args.workers), "--dist", "loadscope", "--junitxml", xml, "--tb=short", "-rN", "--maxfail=60"]
     for test, (what, _) in table.items():
         if what == "exclude":
             command += ["--deselect", f"kazoo/tests/{test}"]

@@ -23,7 +23,7 @@ from harness.transcript import compare  # noqa: E402
 
 def comparable(text):
     """Answers first, then events; without blank lines, times, session ids and build dates."""
-    answers, events = [], []
+    answers, events, ids = [], [], []
     for line in text.splitlines():
         line = line.rstrip()
         if not line or line == "WATCHER::" or line.startswith(("Connecting to", "ZooKeeper CLI version")):
@@ -33,6 +33,11 @@ def comparable(text):
         if line.startswith("WatchedEvent"):
             events.append(re.sub(r" zxid: ?-?\w+", "", line))
             continue
+        if re.match(r"(ip|digest|super): ", line):  # whoami lists them in no particular order
+            ids.append(line)
+            continue
+        answers += sorted(ids)
+        ids = []
         if re.fullmatch(r"\[.*\]", line):
             line = "[" + ", ".join(sorted(line[1:-1].split(", "))) + "]"
         answers.append(line)
