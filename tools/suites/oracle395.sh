@@ -11,8 +11,7 @@ version=4.3.0
 if [ -f "$target/jars395/.ready" ]; then exit 0; fi
 mkdir -p "$target/pyspark" "$target/jars395"
 if [ ! -f "$target/pyspark/pyspark-$version.tar.gz" ]; then
-  "$target/venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary :all: --no-build-isolation -d "$target/pyspark" "pyspark==$version" ||
-    python3 -m pip download -q --disable-pip-version-check --no-deps --no-binary pyspark -d "$target/pyspark" "pyspark==$version"
+  "$target/venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary pyspark -d "$target/pyspark" "pyspark==$version"
 fi
 tar -xzf "$target/pyspark/pyspark-$version.tar.gz" -C "$target/jars395" --strip-components=3 --wildcards \
   "pyspark-$version/deps/jars/zookeeper*" "pyspark-$version/deps/jars/curator*" "pyspark-$version/deps/jars/slf4j-api*" \
