@@ -541,7 +541,7 @@ impl Shard {
             self.end(key);
             return;
         };
-        let Some(conn) = self.conn_mut(key) else { return };
+        let Some(conn) = self.conn(key) else { return };
         if let Some(pulse) = &conn.pulse {
             pulse.beat(now.mono);
         }
@@ -552,13 +552,12 @@ impl Shard {
             Some(Op::Sasl) => return self.refuse(key, xid, Code::AuthFailed),
             _ => {}
         }
-        let ids = Arc::clone(&conn.ids);
-        if !self.room.auth.enforced(&ids) {
+        if !self.room.auth.enforced(&conn.ids) {
             return self.refuse(key, xid, Code::SessionClosedRequireSaslAuth);
         }
         match op {
             Some(op) if op.is_write() && op != Op::CreateSession => {
-                let Some(session) = self.conn(key).map(|conn| conn.session) else { return };
+                let (session, ids) = (conn.session, Arc::clone(&conn.ids));
                 let (conn, body) = (self.conn_ref(key), body.into());
                 self.inlet.push(ToSequencer::Write(WriteRequest { conn, session, xid, op, ids, body }));
                 self.wait(key, Queued::Waiting { xid, op, since: now.mono, echo: None });
@@ -610,10 +609,10 @@ impl Shard {
     /// Answers a read now, or behind the session's writes that are under way.
     fn read_or_wait(&mut self, key: Key, xid: Xid, op: i32, body: &[u8], now: Now) {
         let Some(conn) = self.conn_mut(key) else { return };
-        let ids = Arc::clone(&conn.ids);
         if conn.queue.is_empty() {
-            self.read(key, xid, op, body, &ids, now, now.mono);
+            self.read(key, xid, op, body, None, now, now.mono);
         } else {
+            let ids = Arc::clone(&conn.ids);
             self.wait(key, Queued::Read { xid, op, body: body.into(), ids, since: now.mono });
         }
     }

@@ -14,6 +14,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Conn, Key, Room, Shard};
 
+/// A multiRead that has more to say than this fails.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
 /// Why a read has no body.
 enum Failed {
     /// The client hears this.
@@ -35,9 +38,18 @@ impl From<JuteError> for Failed {
 }
 
 impl Shard {
-    /// Answers a read at this shard's zxid.
+    /// Answers a read at this shard's zxid, for the identities that the connection has now unless it had others when it asked.
     #[allow(clippy::too_many_arguments, reason = "a request's parts, and when it is answered")]
-    pub(super) fn read(&mut self, key: Key, xid: Xid, op: i32, body: &[u8], ids: &[Id], now: Now, since: Millis) {
+    pub(super) fn read(
+        &mut self,
+        key: Key,
+        xid: Xid,
+        op: i32,
+        body: &[u8],
+        ids: Option<&[Id]>,
+        now: Now,
+        since: Millis,
+    ) {
         let Some(conn) = self.slots[key.index as usize].conn.as_deref_mut() else { return };
         let zxid = self.room.tree.zxid();
         let op = Op::from_i32(op);
@@ -79,8 +91,16 @@ impl Shard {
 }
 
 impl Room {
-    fn put_answer(&mut self, op: Option<Op>, body: &[u8], key: Key, ids: &[Id], conn: &mut Conn) -> Result<(), Failed> {
+    fn put_answer(
+        &mut self,
+        op: Option<Op>,
+        body: &[u8],
+        key: Key,
+        ids: Option<&[Id]>,
+        conn: &mut Conn,
+    ) -> Result<(), Failed> {
         let mut r = Reader::with_limit(body, self.settings.length_max);
+        let ids = ids.unwrap_or(&conn.ids);
         let out = &mut conn.output;
         match op {
             Some(Op::Ping | Op::SetWatches | Op::SetWatches2) => {}
@@ -150,8 +170,13 @@ impl Room {
                 if members.first().is_some_and(|member| !proto::multi::is_read(member)) {
                     return Err(Code::MarshallingError.into());
                 }
+                let start = out.len();
                 for member in &members {
                     self.put_member(member, ids, out);
+                    // A small request may ask for the same large znode thousands of times.
+                    if out.len() - start > ANSWER_BYTES_MAX {
+                        return Err(Code::MarshallingError.into());
+                    }
                 }
                 put_end(out);
             }

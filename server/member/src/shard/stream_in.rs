@@ -99,7 +99,7 @@ impl Shard {
             }
             let Some(Queued::Read { xid, op, body, ids, since }) = conn.queue.pop_front() else { return };
             self.outstanding -= 1;
-            self.read(key, xid, op, &body, &ids, now, since);
+            self.read(key, xid, op, &body, Some(&ids), now, since);
         }
     }
 }

@@ -153,6 +153,19 @@ fn a_read_of_several_answers_each_on_its_own() {
     assert_eq!(w.call(c, &multi_as(Op::MultiRead, &[])).members(), []);
 }
 
+/// A small request that asks for a large znode very often does not fill the server's memory.
+#[test]
+fn a_read_of_several_has_a_bound() {
+    let mut w = World::new();
+    let c = w.open(0);
+    w.call(c, &create("/big", &"x".repeat(1_000_000)));
+    let of = |n: usize| multi_as(Op::MultiRead, &vec![get("/big", false); n]);
+    assert_eq!(w.call(c, &of(60)).members().len(), 60);
+    let reply = w.call(c, &of(20_000));
+    assert_eq!((reply.err, reply.body.len()), (-5, 0));
+    assert_eq!(w.err(c, &exists("/big", false)), 0);
+}
+
 /// A multi whose ACLs grow while they are expanded may exceed what the log takes: it fails like one that did not fit, and is undone.
 #[test]
 fn a_transaction_that_the_log_refuses_is_undone() {

@@ -149,7 +149,10 @@ fn furnish(w: &mut World, shards: usize) -> Vec<C> {
     all
 }
 
-fn run(seed: u64) {
+/// How often each kind of thing happened: op and error, or event type.
+type Tally = BTreeMap<(&'static str, i32, i32), usize>;
+
+fn run(seed: u64, tally: &mut Tally) {
     let dice = Dice(SeededEntropy::new(seed));
     let tight = dice.one_in(2);
     let mut w = World::with(|o| {
@@ -230,11 +233,17 @@ fn run(seed: u64) {
                 schedule.push((zxid, !is_write, at, n));
             }
             if let Some(reply) = replies.get(n) {
+                *tally.entry(("reply", request.op, reply.err)).or_default() += 1;
                 judge(&model, request, reply);
             }
         }
         if !w.client(asker.c).closed {
             assert_eq!(replies.len(), asker.asked.len(), "everything is answered");
+        }
+        for frame in &got {
+            if let Frame::Event(event) = frame {
+                *tally.entry(("event", event.kind, i32::from(event.zxid < 0))).or_default() += 1;
+            }
         }
         frames.push(got);
     }
@@ -300,11 +309,35 @@ fn a_random_history_is_the_one_that_its_zxids_tell() {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (0..40).collect(),
     };
+    let mut tally = Tally::new();
+    let all = seeds.len() > 1;
     for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| run(seed));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed, &mut tally)));
         if let Err(panic) = outcome {
             eprintln!("MEMBER_SEED={seed}");
             std::panic::resume_unwind(panic);
+        }
+    }
+    if all {
+        // The dice are worth something only if everything interesting happens.
+        let often = |what, op, err| assert!(tally.get(&(what, op, err)) >= Some(&10), "{what} {op} {err}: {tally:#?}");
+        for (op, err) in
+            [(1, 0), (1, -101), (1, -102), (1, -108), (1, -110), (1, -114), (2, 0), (2, -103), (2, -111), (5, 0)]
+        {
+            often("reply", op, err);
+        }
+        for (op, err) in
+            [(5, -102), (5, -103), (7, 0), (14, 0), (14, -5), (15, 0), (19, 0), (20, 0), (21, 0), (4, 0), (4, -102)]
+        {
+            often("reply", op, err);
+        }
+        for (op, err) in
+            [(9, 0), (17, 0), (17, -121), (18, 0), (22, 0), (101, 0), (105, 0), (103, 0), (104, 0), (106, 0), (-11, 0)]
+        {
+            often("reply", op, err);
+        }
+        for (kind, caught_up) in [(1, 0), (2, 0), (3, 0), (4, 0), (1, 1), (2, 1), (3, 1), (4, 1)] {
+            often("event", kind, caught_up);
         }
     }
 }
