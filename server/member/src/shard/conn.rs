@@ -63,8 +63,6 @@ pub(super) struct Conn {
     pub(super) output: Vec<u8>,
     /// Stop reading the socket?
     pub(super) paused: bool,
-    /// On the list of connections to look at again when there is room.
-    pub(super) throttled: bool,
     pub(super) dirty: bool,
     pub(super) ids: Arc<[Id]>,
     pub(super) session: SessionId,

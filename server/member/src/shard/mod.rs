@@ -128,8 +128,6 @@ pub struct Shard {
     inlet: Inlet,
     stream: Receiver,
     dirty: Vec<Key>,
-    /// Paused for want of room elsewhere; looked at again after each batch.
-    throttled: Vec<Key>,
     /// Requests waiting in all shards, and what this one last added to it.
     outstanding_all: Arc<AtomicUsize>,
     outstanding: usize,
@@ -180,7 +178,6 @@ impl Shard {
             inlet: parts.inlet,
             stream: parts.stream,
             dirty: Vec::new(),
-            throttled: Vec::new(),
             outstanding_all: parts.outstanding_all,
             outstanding: 0,
             outstanding_told: 0,
@@ -207,7 +204,6 @@ impl Shard {
             input: Vec::new(),
             output: Vec::new(),
             paused: false,
-            throttled: false,
             dirty: false,
             ids: self.room.auth.initial_ids(peer.ip()).into(),
             session: SessionId::NONE,
@@ -264,7 +260,6 @@ impl Shard {
         if now.mono > self.next_look {
             self.end_the_silent(now);
         }
-        self.retry_throttled(now);
     }
 
     /// Walks all connections, and finds out when to do so next.
@@ -505,7 +500,8 @@ impl Shard {
         }
     }
 
-    /// Must this connection wait? If so it is paused until there is room again.
+    /// Must this connection wait? If so it is paused until something was sent to it: whoever waits has output on its way, or a
+    /// request under way whose answer will be output.
     fn throttle(&mut self, key: Key) -> bool {
         let others = self.outstanding_all.load(Relaxed).saturating_sub(self.outstanding_told);
         let waiting = others + self.outstanding;
@@ -514,24 +510,10 @@ impl Shard {
         let stuck = conn.output.len() > OUTPUT_PAUSE_BYTES;
         // As in ZooKeeper only a connection with requests under way is held up by the common limit.
         let wait = stuck || crowded && !conn.queue.is_empty();
-        let turned = std::mem::replace(&mut conn.paused, wait) != wait;
-        // A stuck connection is looked at again when its output is sent.
-        if wait && !stuck && !std::mem::replace(&mut conn.throttled, true) {
-            self.throttled.push(key);
-        }
-        if turned {
+        if std::mem::replace(&mut conn.paused, wait) != wait {
             self.touch_dirty(key);
         }
         wait
-    }
-
-    fn retry_throttled(&mut self, now: Now) {
-        for key in std::mem::take(&mut self.throttled) {
-            if let Some(conn) = self.conn_mut(key) {
-                conn.throttled = false;
-            }
-            self.pump(key, now);
-        }
     }
 
     /// One request of a session.

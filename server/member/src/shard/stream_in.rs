@@ -11,9 +11,7 @@ use super::{Key, Queued, Shard, reads};
 impl Shard {
     /// Takes every batch that is released.
     pub fn catch_up(&mut self, now: Now) {
-        let mut any = false;
         while let Some(batch) = self.stream.take() {
-            any = true;
             for item in &batch.items {
                 match item {
                     Item::Commit(commit) => self.commit(commit, now),
@@ -24,9 +22,6 @@ impl Shard {
                     Item::Close(_) => {}
                 }
             }
-        }
-        if any && !self.throttled.is_empty() {
-            self.retry_throttled(now);
         }
     }
 

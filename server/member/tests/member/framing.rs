@@ -147,6 +147,7 @@ fn answers_to_a_connection_that_is_closing_are_dropped() {
     w.expect_anything(c);
     w.send(c, &(-7i32).to_be_bytes());
     assert!(!w.client(c).closed);
+    assert_eq!(w.shards[0].outstanding(), 0, "and hold nobody else up meanwhile");
     w.settle();
     w.read_again(c);
     assert!(w.client(c).closed);
