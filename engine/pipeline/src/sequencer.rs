@@ -372,18 +372,3 @@ fn dispatch<'f, G: Guard>(
     };
     Ok(Done { op: done.op, txn: done.txn, changes: done.changes, body })
 }
-
-/// A guard that allows everything and takes ACLs as they are; for tests of order.
-#[cfg(test)]
-pub(crate) struct OpenGuard;
-
-#[cfg(test)]
-impl Guard for OpenGuard {
-    fn allows(&self, _: &[proto::Acl], _: i32, _: &[proto::Id]) -> bool {
-        true
-    }
-
-    fn fix_up(&self, acl: Option<&[proto::acl::RawAcl]>, _: &[proto::Id]) -> Result<Vec<proto::Acl>, Code> {
-        acl.filter(|acl| !acl.is_empty()).map(|_| vec![proto::Acl::open()]).ok_or(Code::InvalidAcl)
-    }
-}
