@@ -273,7 +273,7 @@ impl Writer {
         let bytes = view.data_bytes();
         let acl = view.acl_ref();
         // SAFETY: the newest version is alive.
-        let owner = unsafe { version.as_ref() }.owner();
+        let owner = unsafe { Version::facts(version) }.owner;
         let own = self.own();
         let tombstone = Version::tombstone(&mut own.memory, stamp);
         // SAFETY: this is the writer; the version is fresh.
@@ -299,7 +299,7 @@ impl Writer {
         let share = self.share(old);
         let crc = self.crc(path, data);
         // SAFETY: the newest version is alive.
-        let old_facts = unsafe { old_version.as_ref() }.facts();
+        let old_facts = unsafe { Version::facts(old_version) };
         let facts = Facts { mzxid: header.zxid.0, mtime: header.time.0, version, crc, ..old_facts };
         self.hold(facts.acl);
         let new = self.push_version(stamp, node, facts, Data::New(data));
@@ -323,7 +323,7 @@ impl Writer {
         let acl = self.own().acls.intern(acl);
         let (node, version) = old.parts();
         // SAFETY: the newest version is alive.
-        let facts = unsafe { version.as_ref() }.facts();
+        let facts = unsafe { Version::facts(version) };
         if facts.acl == acl && aversion.is_none() {
             // SAFETY: the reference was taken just now; the version holds another.
             unsafe { self.own().acls.release(acl) };
@@ -385,7 +385,7 @@ impl Writer {
         let (node, version) = old.parts();
         let crc = self.crc(old.path(), Some(text.as_bytes()));
         // SAFETY: the newest version is alive.
-        let facts = Facts { crc, ..unsafe { version.as_ref() }.facts() };
+        let facts = Facts { crc, ..unsafe { Version::facts(version) } };
         self.hold(facts.acl);
         let share = self.share(old);
         let new = self.push_version(stamp, node, facts, Data::New(Some(text.as_bytes())));
@@ -413,8 +413,8 @@ impl Writer {
         let own = self.own();
         // SAFETY: this is the writer; the newest version is alive, the new one fresh. Nothing is freed before this apply is over.
         let (before, version, view) = unsafe {
-            let before = node.as_ref().versions.newest().as_ref().filter(|before| before.is_live());
-            let before = before.map(|before| (before.owner(), before.data_bytes()));
+            let before = NonNull::new(node.as_ref().versions.newest()).filter(|before| before.as_ref().is_live());
+            let before = before.map(|before| (Version::facts(before).owner, before.as_ref().data_bytes()));
             let version = Version::make(&mut own.memory, stamp, facts, data);
             node.as_ref().versions.push(version.as_ptr());
             (before, version, NodeView::at(node, i64::MAX, rules).expect("the version is live"))

@@ -111,6 +111,21 @@ impl<N> Index<N> {
     }
 }
 
+impl<N> Index<N> {
+    /// Where probing for this hash begins.
+    ///
+    /// # Safety
+    /// As for [`Index::find`], for as long as the result is used.
+    pub unsafe fn first_slot(&self, hash: u64) -> *const AtomicPtr<N> {
+        // SAFETY: directory and segment are alive by the contract.
+        let slots = unsafe {
+            let directory = &*self.directory.load(Ordering::Acquire);
+            slots(directory.segments[directory.position(hash)].load(Ordering::Acquire))
+        };
+        &slots[home((hash & 0xFFFF) as usize, slots.len())]
+    }
+}
+
 impl<N> Drop for Index<N> {
     fn drop(&mut self) {
         // SAFETY: nobody else is left; the directory and each of its segments came from boxes and are freed once: a segment

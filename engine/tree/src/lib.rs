@@ -30,6 +30,7 @@ mod reader;
 mod shared;
 mod sync;
 mod view;
+mod warm;
 mod writer;
 
 /// The lock-free cells by themselves, for their models.

@@ -1,4 +1,8 @@
-//! Memory of the tree's cells: allocated and freed by the writer alone, counted to the byte.
+//! Memory of the tree's cells: allocated and freed by the writer alone, counted to the byte. Debug builds overwrite what is
+//! freed.
+//!
+//! The process's allocator does the work. Lists of cells by size, cut from chunks of our own, were tried: no faster beside
+//! mimalloc, and a quarter more memory, because child lists leave cells of every size behind as they grow.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -32,7 +36,12 @@ impl Memory {
         self.bytes -= layout.size();
         self.cells -= 1;
         // SAFETY: by the contract.
-        unsafe { dealloc(cell.as_ptr(), layout) }
+        unsafe {
+            if cfg!(debug_assertions) {
+                cell.write_bytes(0xDD, layout.size());
+            }
+            dealloc(cell.as_ptr(), layout);
+        }
     }
 
     /// Bytes in use.

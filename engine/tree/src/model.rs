@@ -364,10 +364,9 @@ impl Model {
         let znode = Znode { data: data.map(Into::into), acl: acl.to_vec(), stat };
         self.now.znodes.insert(path.into(), znode);
         let stat = self.stat(path);
-        if let Some(subject) = path.strip_prefix("/zookeeper/quota").and_then(|p| p.strip_suffix("/zookeeper_stats")) {
-            if subject.is_empty() || subject.starts_with('/') {
-                self.now.recount(subject);
-            }
+        let subject = path.strip_prefix("/zookeeper/quota").and_then(|p| p.strip_suffix("/zookeeper_stats"));
+        if let Some(subject) = subject.filter(|subject| subject.is_empty() || subject.starts_with('/')) {
+            self.now.recount(subject);
         }
         self.use_quota(path, 1, data.map_or(0, <[u8]>::len) as i64);
         log.push((Event::Created, path.into(), acl.to_vec(), parent_acl));

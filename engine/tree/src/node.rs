@@ -87,30 +87,38 @@ pub struct Facts {
     pub crc: u32,
 }
 
-/// A version of a node; its data, or a pointer to it, follows. A tombstone has neither facts nor data.
+/// A version of a node. Its origin follows, unless `size` says that it is plain; then its data, or a pointer to it. A
+/// tombstone has neither facts nor data.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Version {
     prev: AtomicPtr<Version>,
     stamp: i64,
-    czxid: i64,
     mzxid: i64,
-    ctime: i64,
     mtime: i64,
-    owner: i64,
     acl: NonNull<acl::Entry>,
     version: i32,
     aversion: i32,
     crc: u32,
-    /// Bytes of data, or one of the two values below.
+    /// Bytes of data, or one of the two values below; the top bit says that there is an origin.
     size: u32,
 }
 
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Version>() == 80, "a million znodes feel every word");
+/// What a znode has from its creation. Most znodes do not need it: they are as they were created, and nobody's.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Origin {
+    czxid: i64,
+    ctime: i64,
+    owner: i64,
+}
 
-const NULL: u32 = u32::MAX;
-const TOMBSTONE: u32 = u32::MAX - 1;
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Version>() == 56, "a million znodes feel every word");
+
+const WITH_ORIGIN: u32 = 1 << 31;
+const NULL: u32 = WITH_ORIGIN - 1;
+const TOMBSTONE: u32 = WITH_ORIGIN - 2;
 
 /// Data too long to lie in a version.
 #[repr(C)]
@@ -152,11 +160,17 @@ impl Version {
         };
         let size = bytes.map_or(NULL, |bytes| u32::try_from(bytes.len()).expect("data is shorter than 2 GiB"));
         assert!(size == NULL || size < TOMBSTONE, "data is shorter than 2 GiB");
+        let plain = (facts.czxid, facts.ctime, facts.owner) == (facts.mzxid, facts.mtime, 0);
+        let size = if plain { size } else { size | WITH_ORIGIN };
         let version = memory.take(Version::cell_bytes(size)).cast::<Version>();
         // SAFETY: the cell is fresh and has room for what `size` promises.
         unsafe {
             version.write(Version::header(stamp, &facts, size));
-            let tail = version.add(1).cast::<u8>();
+            if !plain {
+                let origin = Origin { czxid: facts.czxid, ctime: facts.ctime, owner: facts.owner };
+                version.add(1).cast::<Origin>().write(origin);
+            }
+            let tail = Version::tail(version);
             match bytes {
                 None => {}
                 Some(bytes) if bytes.len() <= INLINE_BYTES => {
@@ -195,11 +209,8 @@ impl Version {
         Version {
             prev: AtomicPtr::new(ptr::null_mut()),
             stamp,
-            czxid: facts.czxid,
             mzxid: facts.mzxid,
-            ctime: facts.ctime,
             mtime: facts.mtime,
-            owner: facts.owner,
             acl: facts.acl,
             version: facts.version,
             aversion: facts.aversion,
@@ -208,9 +219,23 @@ impl Version {
         }
     }
 
+    /// Where its data, or the pointer to it, lies.
+    ///
+    /// # Safety
+    /// The version is alive.
+    unsafe fn tail(version: NonNull<Version>) -> NonNull<u8> {
+        // SAFETY: laid out by `make`.
+        unsafe {
+            let after = version.add(1);
+            if version.as_ref().size & WITH_ORIGIN == 0 { after.cast() } else { after.cast::<Origin>().add(1).cast() }
+        }
+    }
+
     fn cell_bytes(size: u32) -> usize {
+        let origin = if size & WITH_ORIGIN == 0 { 0 } else { size_of::<Origin>() };
         size_of::<Version>()
-            + match size {
+            + origin
+            + match size & !WITH_ORIGIN {
                 NULL | TOMBSTONE => 0,
                 size if size as usize <= INLINE_BYTES => size as usize,
                 _ => size_of::<NonNull<Blob>>(),
@@ -223,23 +248,37 @@ impl Version {
     }
 
     /// What it says.
-    pub fn facts(&self) -> Facts {
+    ///
+    /// # Safety
+    /// The version is alive.
+    pub unsafe fn facts(version: NonNull<Version>) -> Facts {
+        // SAFETY: by the contract; the origin is there if the size says so.
+        let (this, origin) = unsafe { (version.as_ref(), Version::origin(version)) };
         Facts {
-            czxid: self.czxid,
-            mzxid: self.mzxid,
-            ctime: self.ctime,
-            mtime: self.mtime,
-            owner: self.owner,
-            acl: self.acl,
-            version: self.version,
-            aversion: self.aversion,
-            crc: self.crc,
+            czxid: origin.czxid,
+            mzxid: this.mzxid,
+            ctime: origin.ctime,
+            mtime: this.mtime,
+            owner: origin.owner,
+            acl: this.acl,
+            version: this.version,
+            aversion: this.aversion,
+            crc: this.crc,
         }
     }
 
-    /// Whom it belongs to, as stored.
-    pub fn owner(&self) -> i64 {
-        self.owner
+    /// # Safety
+    /// The version is alive.
+    unsafe fn origin(version: NonNull<Version>) -> Origin {
+        // SAFETY: laid out by `make`.
+        unsafe {
+            let this = version.as_ref();
+            if this.size & WITH_ORIGIN == 0 {
+                Origin { czxid: this.mzxid, ctime: this.mtime, owner: 0 }
+            } else {
+                version.add(1).cast::<Origin>().read()
+            }
+        }
     }
 
     /// Its ACL.
@@ -249,14 +288,18 @@ impl Version {
 
     /// Bytes of its data; zero for null.
     pub fn data_bytes(&self) -> usize {
-        if self.size >= TOMBSTONE { 0 } else { self.size as usize }
+        let size = self.size & !WITH_ORIGIN;
+        if size >= TOMBSTONE { 0 } else { size as usize }
     }
 
     /// # Safety
     /// The version is alive.
     unsafe fn blob(version: NonNull<Version>) -> Option<NonNull<Blob>> {
         // SAFETY: written by `make`.
-        unsafe { (version.as_ref().data_bytes() > INLINE_BYTES).then(|| version.add(1).cast::<NonNull<Blob>>().read()) }
+        unsafe {
+            (version.as_ref().data_bytes() > INLINE_BYTES)
+                .then(|| Version::tail(version).cast::<NonNull<Blob>>().read())
+        }
     }
 
     /// Its data, or null.
@@ -266,12 +309,12 @@ impl Version {
     pub unsafe fn data<'a>(version: NonNull<Version>) -> Option<&'a [u8]> {
         // SAFETY: written by `make`, this many bytes.
         unsafe {
-            let size = version.as_ref().size;
+            let size = version.as_ref().size & !WITH_ORIGIN;
             if size >= TOMBSTONE {
                 return None;
             }
             let start = match Version::blob(version) {
-                None => version.add(1).cast::<u8>(),
+                None => Version::tail(version),
                 Some(blob) => blob.add(1).cast::<u8>(),
             };
             Some(slice::from_raw_parts(start.as_ptr(), size as usize))

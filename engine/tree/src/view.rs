@@ -8,7 +8,7 @@ use proto::{Acl, Millis, Stat, Zxid};
 
 use crate::acl::{self, AclRef};
 use crate::names::{self, Names};
-use crate::node::{ChildFacts, Node, Version};
+use crate::node::{ChildFacts, Facts, Node, Version};
 
 /// How owner fields are read: `extendedTypesEnabled` and `emulate353TTLNodes`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,14 +55,17 @@ impl<'r> NodeView<'r> {
         unsafe { self.version.as_ref() }
     }
 
+    fn facts(&self) -> Facts {
+        // SAFETY: alive by the promise given to `at`.
+        unsafe { Version::facts(self.version) }
+    }
+
     fn children_at(&self) -> ChildFacts {
         // SAFETY: alive by the promise given to `at`.
         let children = unsafe { self.node.as_ref().children.at(self.visible).as_ref() };
         match children {
             Some(children) => *children.facts(),
-            None => {
-                ChildFacts { pzxid: self.version().facts().czxid, cversion: 0, count: 0, names: std::ptr::null_mut() }
-            }
+            None => ChildFacts { pzxid: self.facts().czxid, cversion: 0, count: 0, names: std::ptr::null_mut() },
         }
     }
 
@@ -90,7 +93,7 @@ impl<'r> NodeView<'r> {
 
     /// Its stat as clients see it.
     pub fn stat(&self) -> Stat {
-        let (facts, children) = (self.version().facts(), self.children_at());
+        let (facts, children) = (self.facts(), self.children_at());
         Stat {
             czxid: Zxid(facts.czxid),
             mzxid: Zxid(facts.mzxid),
@@ -109,7 +112,7 @@ impl<'r> NodeView<'r> {
 
     /// Its stat as snapshots and digests keep it.
     pub fn persisted(&self) -> StatPersisted {
-        let (facts, children) = (self.version().facts(), self.children_at());
+        let (facts, children) = (self.facts(), self.children_at());
         StatPersisted {
             czxid: Zxid(facts.czxid),
             mzxid: Zxid(facts.mzxid),
@@ -125,17 +128,17 @@ impl<'r> NodeView<'r> {
 
     /// Whom it belongs to.
     pub fn owner(&self) -> Owner {
-        self.rules.decode(self.version().owner())
+        self.rules.decode(self.facts().owner)
     }
 
     /// Count of its data changes: what a conditional write compares.
     pub fn data_version(&self) -> i32 {
-        self.version().facts().version
+        self.facts().version
     }
 
     /// Count of its ACL changes.
     pub fn acl_version(&self) -> i32 {
-        self.version().facts().aversion
+        self.facts().aversion
     }
 
     /// Its parent-side count of creations: what sequential names and a create's `parent_cversion` come from.
@@ -182,7 +185,7 @@ impl<'r> NodeView<'r> {
         unsafe { Names::new(self.children_at().names) }
     }
 
-    /// Facts that the writer copies into the next version.
+    /// What the writer makes the next version from.
     pub(crate) fn parts(&self) -> (NonNull<Node>, NonNull<Version>) {
         (self.node, self.version)
     }

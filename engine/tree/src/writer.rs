@@ -335,9 +335,11 @@ impl Writer {
                 Undo::Version(node, version) => {
                     node.as_ref().versions.pop();
                     let before = NonNull::new(node.as_ref().versions.newest());
-                    let weigh = |version: &Version| version.is_live().then(|| (version.owner(), version.data_bytes()));
-                    let from = weigh(version.as_ref());
-                    let to = before.and_then(|before| weigh(before.as_ref()));
+                    let weigh = |version: NonNull<Version>| {
+                        let bytes = version.as_ref().data_bytes();
+                        version.as_ref().is_live().then(|| (Version::facts(version).owner, bytes))
+                    };
+                    let (from, to) = (weigh(version), before.and_then(weigh));
                     self.account(Node::path(node), from, to);
                     self.own().retire(next, Garbage::Version(version));
                     if to.is_none() {
@@ -474,13 +476,19 @@ impl Writer {
         }
     }
 
+    /// Brings what reading or changing these znodes will look at into the cache, all at once instead of one wait after the other.
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p str>) {
+        // SAFETY: this is the writer.
+        unsafe { crate::warm::warm(&self.shared, paths) };
+    }
+
     /// A znode's share in the digest.
     pub(crate) fn share(&self, view: NodeView<'_>) -> u64 {
         if !self.with_digest || digest::is_excluded(view.path()) {
             return 0;
         }
         // SAFETY: a view's version is alive.
-        let crc = unsafe { view.parts().1.as_ref() }.facts().crc;
+        let crc = unsafe { Version::facts(view.parts().1) }.crc;
         digest::with_stat(crc, &view.persisted())
     }
 }

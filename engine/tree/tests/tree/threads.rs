@@ -76,6 +76,7 @@ fn check(reader: &Reader) {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "threads are what this test is about")]
 fn every_reader_sees_exactly_its_zxid_while_the_writer_runs() {
     let mut writer = Writer::new(Options::new((5, 6)));
     let header =
