@@ -32,12 +32,14 @@ pub struct Driver {
     links: Vec<Option<Link>>,
     spares: Vec<Vec<u8>>,
     words: Vec<(Key, Word)>,
+    /// Nothing is read any more.
+    deaf: bool,
 }
 
 impl Driver {
     /// Drives `shard`.
     pub fn new(shard: Shard, acceptor: Acceptor) -> Driver {
-        Driver { shard, acceptor, links: Vec::new(), spares: Vec::new(), words: Vec::new() }
+        Driver { shard, acceptor, links: Vec::new(), spares: Vec::new(), words: Vec::new(), deaf: false }
     }
 
     /// The shard.
@@ -45,8 +47,22 @@ impl Driver {
         &mut self.shard
     }
 
+    /// Takes no requests and no connections any more; what was taken is still answered.
+    pub fn stop_reading(&mut self, reactor: &mut Reactor) {
+        self.deaf = true;
+        for link in self.links.iter_mut().flatten() {
+            if !std::mem::replace(&mut link.paused, true) {
+                reactor.pause(link.conn);
+            }
+        }
+    }
+
     /// Takes over an admitted connection.
     pub fn adopt(&mut self, reactor: &mut Reactor, stream: OwnedFd, peer: SocketAddr, now: Now) {
+        if self.deaf {
+            self.acceptor.release(peer);
+            return;
+        }
         let conn = reactor.adopt(stream);
         let slot = conn.slot();
         let key = self.shard.connected(slot as u64, peer, now);
@@ -62,6 +78,9 @@ impl Driver {
 
     /// Bytes came.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
+        if self.deaf {
+            return;
+        }
         if let Some(key) = self.link(conn).map(|link| link.key) {
             self.shard.received(key, bytes, now);
         }
@@ -113,7 +132,7 @@ impl Driver {
                 reactor.close(link.conn);
                 continue;
             }
-            if io.paused != link.paused {
+            if io.paused != link.paused && !self.deaf {
                 link.paused = io.paused;
                 if io.paused {
                     reactor.pause(link.conn);

@@ -17,6 +17,9 @@ use wal::segment::{Done, SegmentId, Work};
 use crate::letter::Letter;
 use crate::snapshots::{self, SnapshotJob};
 
+/// Preparing a segment is tried every second; a failure that lasts is said again after so many tries.
+const SAID_EVERY: u32 = 30;
+
 /// Ways to the background threads.
 #[derive(Clone)]
 pub struct Background {
@@ -76,6 +79,7 @@ pub struct OpenSegment {
 
 fn do_segment_work(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage: &Mailbox<Letter>) {
     let mut said_buffered = false;
+    let mut failed = 0;
     while let Ok(work) = work.recv() {
         let mut done = wal::perform(&RealDisk, log_dir, &work);
         let mut open = None;
@@ -91,8 +95,15 @@ fn do_segment_work(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage
                 Err(error) => done = Done::PrepareFailed { segment: *segment, error },
             }
         }
-        if let Done::PrepareFailed { error, .. } = &done {
-            tracing::error!(dir = %log_dir.display(), %error, "cannot prepare a log segment: writes wait until there is space");
+        match &done {
+            Done::Prepared { .. } => failed = 0,
+            Done::PrepareFailed { error, .. } => {
+                if failed % SAID_EVERY == 0 {
+                    tracing::error!(dir = %log_dir.display(), %error, "cannot prepare a log segment: writes wait until there is space");
+                }
+                failed += 1;
+            }
+            _ => {}
         }
         write_stage.send(Letter::SegmentDone(done, open));
     }

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     start_logging();
     end_on_panic();
     raise_descriptor_limit();
+    let _ = hear_of_file_size_limits();
     let loaded = match load(&invocation) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -81,6 +82,12 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
+}
+
+/// Where `ulimit -f` holds, a write beyond it fails like any other, which is handled; the signal would end the process without
+/// a word.
+fn hear_of_file_size_limits() -> std::io::Result<signal_hook::SigId> {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default())
 }
 
 fn load(invocation: &Invocation) -> Result<Loaded, Errors> {

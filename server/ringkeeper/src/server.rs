@@ -1,12 +1,12 @@
 //! From a configuration to a running server, and its orderly end.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::thread;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use std::{fmt, io, process, thread};
 
 use auth::Auth;
 use clients::{Acceptor, Driver, Mailbox};
@@ -211,6 +211,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         Arc::new(Words::new(Statics { config: config.clone(), port: local.port(), dirs: dirs.clone(), stats, gauges }));
     let mut listening = Some(Listening { listener, acceptor });
 
+    let (opened, opening) = mpsc::channel();
     let mut running = Vec::new();
     for (index, thread) in placement.threads.iter().copied().enumerate() {
         let parts = Parts {
@@ -223,18 +224,18 @@ pub fn run(config: Config) -> Result<(), Failure> {
             threads: Arc::clone(&threads),
             words: Arc::clone(&words),
         };
-        running.push(start_thread(thread, parts, wakers[index].clone(), &config)?);
+        running.push(start_thread(thread, parts, wakers[index].clone(), &config, opened.clone())?);
     }
+    say_backend(&opening, running.len())?;
+    // Before anybody is told that the server serves, so that whoever waited for that may stop it.
+    let signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot handle signals: {error}")))?;
     tracing::info!("serving clients on {local}, data in {}, zxid {last}", config.data_dir.display());
 
-    wait_for_signal(&mailboxes)?;
+    wait_for_signal(signals, &mailboxes);
     for thread in running {
-        match thread.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                return Err(Failure::new(ExitStatus::UnexpectedError, format!("a reactor failed: {error}")));
-            }
-            Err(_) => return Err(Failure::new(ExitStatus::UnexpectedError, "a thread panicked")),
+        if thread.join().is_err() {
+            return Err(Failure::new(ExitStatus::UnexpectedError, "a thread panicked"));
         }
     }
     tracing::info!("stopped");
@@ -274,7 +275,7 @@ impl Directories {
 fn lock(dir: &Path) -> Result<Box<dyn Send + Sync>, Failure> {
     RealDisk.lock(dir).map_err(|error| {
         let what = match error.kind() {
-            std::io::ErrorKind::WouldBlock => {
+            io::ErrorKind::WouldBlock => {
                 format!("{} is in use by another server process; two must never share it", dir.display())
             }
             _ => format!("cannot lock {}: {error}", dir.display()),
@@ -290,7 +291,7 @@ fn take_port(options: &clients::Options) -> Result<clients::Bound, Failure> {
     loop {
         match clients::bind(options) {
             Ok(bound) => return Ok(bound),
-            Err(error) if error.source.kind() == std::io::ErrorKind::AddrInUse && tries < PORT_TRIES => {
+            Err(error) if error.source.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => {
                 if tries == 0 {
                     tracing::info!("{error}; trying again for {} s", PORT_TRIES * PORT_RETRY_MS / 1000);
                 }
@@ -353,9 +354,16 @@ fn allowed_cores() -> Vec<usize> {
     }
 }
 
-type Running = thread::JoinHandle<std::io::Result<()>>;
+type Running = thread::JoinHandle<()>;
 
-fn start_thread(thread: Thread, parts: Parts, waker: Waker, config: &Config) -> Result<Running, Failure> {
+/// Starts a thread of the hot path. It says in `opened` which backend it runs on, or why on none.
+fn start_thread(
+    thread: Thread,
+    parts: Parts,
+    waker: Waker,
+    config: &Config,
+    opened: mpsc::Sender<io::Result<String>>,
+) -> Result<Running, Failure> {
     let name = match (thread.shard, thread.writes) {
         (Some(shard), false) => format!("shard-{shard}"),
         (Some(shard), true) => format!("shard-{shard}+log"),
@@ -374,9 +382,21 @@ fn start_thread(thread: Thread, parts: Parts, waker: Waker, config: &Config) -> 
                 tracing::warn!(core, %error, "cannot pin a thread");
             }
         }
-        let reactor = Reactor::open_with(kind, &ReactorOptions::default(), waker)?;
-        tracing::info!("{} runs on {}", thread::current().name().unwrap_or("thread"), reactor.backend());
-        Worker::new(parts, reactor).run()
+        let reactor = match Reactor::open_with(kind, &ReactorOptions::default(), waker) {
+            Ok(reactor) => reactor,
+            Err(error) => {
+                // The main thread ends the process; if it has gone, there is nobody to tell.
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
+        let _ = opened.send(Ok(reactor.backend().to_string()));
+        drop(opened);
+        if let Err(error) = Worker::new(parts, reactor).run() {
+            // The other threads would go on waiting for this one.
+            tracing::error!("a reactor failed: {error}; ending");
+            process::exit(i32::from(ExitStatus::UnexpectedError as u8));
+        }
     };
     thread::Builder::new()
         .name(name)
@@ -384,22 +404,33 @@ fn start_thread(thread: Thread, parts: Parts, waker: Waker, config: &Config) -> 
         .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot start a thread: {error}")))
 }
 
+/// Waits until every thread has its reactor, and says once which kind it is.
+fn say_backend(opening: &mpsc::Receiver<io::Result<String>>, threads: usize) -> Result<(), Failure> {
+    let mut backends = BTreeSet::new();
+    for _ in 0..threads {
+        let answer = opening.recv().expect("a thread says whether it has a reactor");
+        let backend = answer.map_err(|error| {
+            let what = format!("the system refuses what threads wait with: {error}; see ringkeeper.backend");
+            Failure::new(ExitStatus::UnexpectedError, what)
+        })?;
+        backends.insert(backend);
+    }
+    backends.iter().for_each(|backend| tracing::info!("sockets and log run on {backend}"));
+    Ok(())
+}
+
 /// The first signal asks for an orderly end, a second one ends at once.
-fn wait_for_signal(mailboxes: &[Arc<Mailbox<Letter>>]) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot handle signals: {error}")))?;
-    let mut pending = signals.forever();
-    let signal = pending.next();
+fn wait_for_signal(mut signals: Signals, mailboxes: &[Arc<Mailbox<Letter>>]) {
+    let signal = signals.forever().next();
     tracing::info!(signal, "stopping: no new connections, finishing what was accepted");
     mailboxes.iter().for_each(|mailbox| mailbox.send(Letter::ShutDown));
     let built = thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             tracing::warn!(signal, "ending at once");
-            std::process::exit(ExitStatus::UnexpectedError as u8 as i32);
+            process::exit(i32::from(ExitStatus::UnexpectedError as u8));
         }
     });
     if let Err(error) = built {
         tracing::warn!(%error, "a second signal will not be heard");
     }
-    Ok(())
 }

@@ -274,6 +274,9 @@ impl Worker {
                 if let wal::Done::Retired { segment, .. } = &done {
                     host.files.remove(segment);
                 }
+                if matches!(done, wal::Done::Prepared { .. }) && host.stage.log().starved().is_some() {
+                    tracing::info!("there is space for the transaction log again: writes go on");
+                }
                 match host.stage.log().work_done(done) {
                     Ok(Some(zxid)) => host.stage.durable(zxid, &mut host.effects),
                     Ok(None) => {}
@@ -290,6 +293,9 @@ impl Worker {
                     self.reactor.stop_listening(listener);
                 }
                 self.acceptor = None;
+                if let Some((_, driver)) = &mut self.shard {
+                    driver.stop_reading(&mut self.reactor);
+                }
                 self.stopping = Some(now.mono.plus(SHUTDOWN_MS));
             }
         }
@@ -415,6 +421,7 @@ impl Worker {
     fn may_end(&mut self, now: Now) -> bool {
         let Some(deadline) = self.stopping else { return false };
         if now.mono >= deadline {
+            tracing::warn!("not every answer could be given and sent in time; ending without");
             return true;
         }
         if self.host.as_ref().is_some_and(|host| host.stage.is_busy()) {

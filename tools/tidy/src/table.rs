@@ -123,14 +123,17 @@ pub const ROWS: &[Row] = &[
         ],
     ),
     // Builds the real clock, disk and rings, and runs.
-    of_kind(
-        Kind::Binary,
-        "server/ringkeeper",
-        &[
-            "proto", "aligned", "queue", "host", "tree", "pipeline", "wal", "snapshot", "uring", "disk", "sessions",
-            "watches", "auth", "config", "member", "clients", "admin",
-        ],
-    ),
+    Row {
+        unsafe_because: Some("its tests start servers that the kernel confines"),
+        ..of_kind(
+            Kind::Binary,
+            "server/ringkeeper",
+            &[
+                "proto", "aligned", "queue", "host", "tree", "pipeline", "wal", "snapshot", "uring", "disk",
+                "sessions", "watches", "auth", "config", "member", "clients", "admin",
+            ],
+        )
+    },
     // --- tools: from the outside they see words and bytes; from the inside only what their row says
     of_kind(Kind::Tool, "tools/client", &["proto"]),
     of_kind(Kind::Tool, "tools/tidy", &[]),
