@@ -260,7 +260,9 @@ impl<G: Guard> Sequencer<G> {
 
     /// The session's ephemerals whose paths begin with `prefix`, sorted (client-protocol.md §11).
     pub fn ephemerals(&self, session: SessionId, prefix: &str) -> Vec<String> {
-        let everything = prefix.trim().is_empty() || prefix == "/";
+        // Blank as Java sees it.
+        let trimmed = prefix.trim_matches(|c| c <= ' ');
+        let everything = trimmed.is_empty() || trimmed == "/";
         let wanted = self.tree.ephemerals_of(session).filter(|path| everything || path.starts_with(prefix));
         wanted.map(str::to_owned).collect()
     }

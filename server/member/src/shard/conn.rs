@@ -77,6 +77,8 @@ pub(super) struct Conn {
     pub(super) stats: ConnStats,
 }
 
+const _: () = assert!(size_of::<Conn>() <= 400, "an idle connection is small: there may be a hundred thousand");
+
 /// Input and output buffers beyond this are given back when they are empty, so that idle connections stay small.
 const IDLE_BYTES_MAX: usize = 4 << 10;
 

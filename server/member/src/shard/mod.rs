@@ -560,8 +560,11 @@ impl Shard {
 
     /// sync and getEphemerals: reads that the sequencer answers, in order with all writes.
     fn ordered_read(&mut self, key: Key, xid: Xid, op: Op, body: &[u8], now: Now) {
-        let Ok(path) = Reader::with_limit(body, self.room.settings.length_max).string() else {
-            return self.read_or_wait(key, xid, op.as_i32(), body, now);
+        let path = match Reader::with_limit(body, self.room.settings.length_max).string_or_null() {
+            Ok(Some(path)) => path,
+            // No prefix is every prefix.
+            Ok(None) if op == Op::GetEphemerals => "".into(),
+            _ => return self.read_or_wait(key, xid, op.as_i32(), body, now),
         };
         let Some(session) = self.conn(key).map(|conn| conn.session) else { return };
         let conn = self.conn_ref(key);

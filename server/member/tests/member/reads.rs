@@ -93,10 +93,11 @@ fn ephemerals_are_listed_by_prefix() {
     w.call(b, &create_flags("/p/b", 1));
     let mut list = |prefix: &str| w.call(a, &path_only(Op::GetEphemerals, prefix)).strings();
     let all = ["/p/1", "/p/2", "/p1", "/x"];
-    assert_eq!([list(""), list("/"), list("  ")], [all, all, all]);
+    assert_eq!([list(""), list("/"), list("  "), list(" / ")], [all, all, all, all]);
     assert_eq!(list("/p"), ["/p/1", "/p/2", "/p1"]);
     assert_eq!(list("/p/"), ["/p/1", "/p/2"]);
     assert!(list("/none").is_empty());
+    assert_eq!(w.call(a, &raw(Op::GetEphemerals.as_i32(), &(-1i32).to_be_bytes())).strings(), all, "no prefix at all");
     w.burst(a, &[delete("/x", -1), create_flags("/y", 1), path_only(Op::GetEphemerals, ""), delete("/y", -1)]);
     w.settle();
     assert_eq!(w.replies(a)[2].strings(), ["/p/1", "/p/2", "/p1", "/y"]);
