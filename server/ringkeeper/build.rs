@@ -8,5 +8,6 @@ fn main() {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<u64>().ok());
     let seconds =
         given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()));
-    println!("cargo:rustc-env=RINGKEEPER_BUILT_SECONDS={seconds}");
+    // Not RINGKEEPER_…: `cargo run` hands it to the server, which would take it for a setting.
+    println!("cargo:rustc-env=BUILT_SECONDS={seconds}");
 }

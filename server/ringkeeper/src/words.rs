@@ -47,7 +47,7 @@ impl Words {
             Listed::All => WORDS.iter().map(|word| (*word).to_owned()).collect(),
             Listed::Listed(words) => words.iter().cloned().collect(),
         };
-        let built = env!("RINGKEEPER_BUILT_SECONDS").parse::<i64>().unwrap_or_default();
+        let built = env!("BUILT_SECONDS").parse::<i64>().unwrap_or_default();
         let server = ServerFacts {
             version: Version { ringkeeper: env!("CARGO_PKG_VERSION").to_owned(), built: Millis(built * 1000) },
             started: clock::now().mono,
