@@ -19,6 +19,6 @@ pub mod sequencer;
 pub mod session_table;
 
 pub use guard::Guard;
-pub use message::{Answer, Body, Closing, Commit, ConnRef, Item, MemberResult, Pulse, ToSequencer, WriteRequest};
+pub use message::{Answer, Body, Commit, ConnRef, Item, MemberResult, Pulse, ToSequencer, WriteRequest};
 pub use sequencer::{Now, Sequencer, Settings, TxnSink};
 pub use session_table::SessionTable;

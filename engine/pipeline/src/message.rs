@@ -121,17 +121,10 @@ pub struct Commit {
     pub zxid: Zxid,
     /// What changed in the tree, in trigger order.
     pub changes: Changes,
-    /// The session that ended with this transaction: its connection closes.
-    pub closing: Option<Closing>,
+    /// The connection of the session that ended with this transaction, if it had one: it closes.
+    pub closing: Option<ConnRef>,
     /// Who waits for it.
     pub answer: Option<Answer>,
-}
-
-/// A session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closing {
-    /// Which.
-    pub session: SessionId,
 }
 
 /// What a client hears.

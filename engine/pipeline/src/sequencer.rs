@@ -18,9 +18,7 @@ use proto::{Code, Decode, JuteError, Millis, Op, Reader, SessionId, Txn, TxnHead
 use tree::Writer;
 
 use crate::guard::Guard;
-use crate::message::{
-    Answer, Body, Changes, Closing, Commit, ConnRef, Item, MemberResult, OpenedSession, Pulse, WriteRequest,
-};
+use crate::message::{Answer, Body, Changes, Commit, ConnRef, Item, MemberResult, OpenedSession, Pulse, WriteRequest};
 use crate::prepare::{self, Caller, Context, Refusal};
 use crate::session_table::{Session, SessionTable};
 
@@ -220,8 +218,7 @@ impl<G: Guard> Sequencer<G> {
         let xid = client.map_or(Xid(0), |(_, xid)| xid);
         let header = self.header(id, xid, Op::CloseSession, now);
         let answer = || client.map(|(conn, xid)| (conn, xid, Code::Ok, Body::None));
-        let closing = Some(Closing { session: id });
-        self.sessions.remove(id);
+        let closing = self.sessions.remove(id).and_then(|session| session.owner);
         let bytes: usize = self.tree.ephemerals_of(id).map(|path| path.len() + 4).sum();
         if self.settings.close_session_txn && bytes <= self.settings.record_bytes_max {
             let savepoint = self.tree.savepoint();
@@ -297,7 +294,7 @@ impl<G: Guard> Sequencer<G> {
         op: Op,
         txn: &Txn<'_>,
         changes: Changes,
-        closing: Option<Closing>,
+        closing: Option<ConnRef>,
         answer: Option<(ConnRef, Xid, Code, Body)>,
         log: &mut impl TxnSink,
     ) -> bool {

@@ -28,9 +28,9 @@ impl SessionTable {
         self.sessions.insert(id, session);
     }
 
-    /// Forgets a session.
-    pub fn remove(&mut self, id: SessionId) {
-        self.sessions.remove(&id);
+    /// Forgets a session; answers what it was.
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.sessions.remove(&id)
     }
 
     /// Looks one up.

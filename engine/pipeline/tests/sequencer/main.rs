@@ -102,7 +102,7 @@ fn short(item: &Item) -> String {
     };
     match item {
         Item::Commit(Commit { zxid, changes, answer: waits, closing }) => {
-            let closing = if closing.is_some() { " closing" } else { "" };
+            let closing = closing.map(|conn| format!(" closing {}", conn.shard)).unwrap_or_default();
             format!("{} {} changes{closing}: {}", zxid.0, changes.len(), waits.as_ref().map(answer).unwrap_or_default())
         }
         Item::Answer(waits) => format!("at {}: {}", waits.zxid.0, answer(waits)),
@@ -156,7 +156,7 @@ fn a_session_whose_list_the_log_refuses_is_closed_without_it() {
     kit.log.bytes_max = 60;
     kit.sequencer.close_session(S, None, NOW, &mut kit.log);
     assert_eq!(kit.sequencer.tree().ephemeral_count(), 0);
-    assert_eq!(kit.committed(12).last().unwrap(), "12 10 changes closing: ");
+    assert_eq!(kit.committed(12).last().unwrap(), "12 10 changes closing 0: ");
     assert_eq!(kit.log.taken.last().map(|taken| (taken.0, taken.1)), Some((Zxid(12), Op::CloseSession)));
     assert!(kit.sequencer.sessions().is_empty());
 }

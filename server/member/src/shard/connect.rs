@@ -45,7 +45,7 @@ impl Shard {
 
     /// The session is there, or it is not.
     pub(super) fn session_answer(&mut self, key: Key, opened: Option<&OpenedSession>, now: Now) {
-        let Some(conn) = self.conn_mut(key).filter(|conn| !conn.closing) else { return };
+        let Some(conn) = self.conn_mut(key) else { return };
         let response = match opened {
             None => ConnectResponse::refusal(conn.read_only.map(|_| false)),
             Some(opened) => ConnectResponse {
@@ -70,7 +70,6 @@ impl Shard {
         conn.state = State::Ready;
         conn.session = opened.session;
         conn.pulse = Some(opened.pulse.clone());
-        self.sessions.insert(opened.session, key);
         self.pump(key, now);
     }
 }

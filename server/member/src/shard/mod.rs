@@ -124,7 +124,6 @@ pub struct Shard {
     room: Room,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    sessions: BTreeMap<SessionId, Key>,
     inlet: Inlet,
     stream: Receiver,
     dirty: Vec<Key>,
@@ -174,7 +173,6 @@ impl Shard {
             },
             slots: Vec::new(),
             free: Vec::new(),
-            sessions: BTreeMap::new(),
             inlet: parts.inlet,
             stream: parts.stream,
             dirty: Vec::new(),
@@ -249,9 +247,6 @@ impl Shard {
         self.outstanding -= conn.queue.len();
         self.room.watches.remove_all(key);
         self.room.tell_watches();
-        if self.sessions.get(&conn.session) == Some(&key) {
-            self.sessions.remove(&conn.session);
-        }
         self.room.stats.connections.fetch_sub(1, Relaxed);
     }
 

@@ -1,6 +1,6 @@
 //! Consuming the commit stream: advance, fire watches, answer, serve the reads that waited (DESIGN.md §3).
 
-use pipeline::{Answer, Body, Commit, Item, MemberResult, Now};
+use pipeline::{Answer, Body, Commit, ConnRef, Item, MemberResult, Now};
 use proto::jute::{Encode, put_string, put_strings};
 use proto::multi::{put_end, put_member_error, put_member_header};
 use proto::reply::{EventType, begin_frame, end_frame, put_header};
@@ -16,10 +16,7 @@ impl Shard {
                 match item {
                     Item::Commit(commit) => self.commit(commit, now),
                     Item::Answer(answer) => self.answer(answer, now),
-                    Item::Close(conn) if conn.shard == self.room.id => {
-                        self.end(Key { index: conn.index, generation: conn.generation });
-                    }
-                    Item::Close(_) => {}
+                    Item::Close(conn) => self.close(*conn),
                 }
             }
         }
@@ -46,10 +43,14 @@ impl Shard {
         if let Some(answer) = &commit.answer {
             self.answer(answer, now);
         }
-        if let Some(closing) = commit.closing
-            && let Some(key) = self.sessions.get(&closing.session).copied()
-        {
-            self.end(key);
+        if let Some(conn) = commit.closing {
+            self.close(conn);
+        }
+    }
+
+    fn close(&mut self, conn: ConnRef) {
+        if conn.shard == self.room.id {
+            self.end(Key { index: conn.index, generation: conn.generation });
         }
     }
 
