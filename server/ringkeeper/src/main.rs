@@ -63,6 +63,8 @@ fn start_logging() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // The reader of the log may go away, or its disk be full; a complaint on the same way would end the process.
+        .log_internal_errors(false)
         .init();
 }
 

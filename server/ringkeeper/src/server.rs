@@ -260,16 +260,27 @@ pub struct Directories {
 impl Directories {
     fn open(config: &Config) -> Result<Directories, Failure> {
         let data = config.data_dir.join("version-2");
-        let log = config.data_log_dir.join("version-2");
-        let mut locks = Vec::new();
+        let mut log = config.data_log_dir.join("version-2");
+        // One directory under two names is one: to lock it twice, or to look for misplaced files, would refuse it.
+        if is_same(&config.data_dir, &config.data_log_dir) {
+            log.clone_from(&data);
+        }
         snapshot::prepare_directories(&RealDisk, &data, &log, config.create_directories)
             .map_err(|error| Failure::new(ExitStatus::UnableToAccessDataDir, error))?;
-        locks.push(lock(&data)?);
+        if is_same(&data, &log) {
+            log.clone_from(&data);
+        }
+        let mut locks = vec![lock(&data)?];
         if log != data {
             locks.push(lock(&log)?);
         }
         Ok(Directories { data, log, _locks: Arc::new(locks) })
     }
+}
+
+/// Are the two, by whatever name, the same directory? Those that are not there yet are not.
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn lock(dir: &Path) -> Result<Box<dyn Send + Sync>, Failure> {

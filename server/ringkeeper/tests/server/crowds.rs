@@ -85,6 +85,35 @@ fn connections_in_all_are_limited() {
     storm("maxCnxns");
 }
 
+/// A server whose descriptors run out must neither end nor spin, and take the next ones when others go.
+#[test]
+fn a_server_without_descriptors_left_serves_those_it_has() {
+    for backend in ["uring", "epoll"] {
+        let dir = directory();
+        let launch = Launch::on(dir.path()).set("maxClientCnxns", "0").set("ringkeeper.backend", backend);
+        let server = launch.confined(few_descriptors).start();
+        let mut session = server.session();
+        session.create("/a", b"", 0).expect("created");
+        let mut sockets: Vec<TcpStream> =
+            (0..80).map(|_| TcpStream::connect(server.addr).expect("connected")).collect();
+        server.log.wait_for("cannot accept connections for now");
+        for version in 0..50 {
+            session.set("/a", b"x", version).expect("served");
+        }
+        let before = server.cpu_ms();
+        assert_eq!(session.next_event(std::time::Duration::from_secs(1)).expect("connected"), None);
+        let used = server.cpu_ms() - before;
+        assert!(used < 300, "{backend}: {used} ms of 1 s while nothing can be accepted");
+        sockets.truncate(5);
+        server.session().set("/a", b"y", 50).expect("accepted again");
+    }
+}
+
+fn few_descriptors() {
+    let few = rustix::process::Rlimit { current: Some(60), maximum: Some(60) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, few).expect("lowered");
+}
+
 #[test]
 fn a_connection_that_asks_for_no_session_is_closed_after_a_while() {
     let dir = directory();

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::full_disk::Mounted;
 use crate::harness::{Launch, Server, directory, files};
 
 #[test]
@@ -53,6 +54,37 @@ fn two_servers_never_share_a_directory() {
     server.kill();
     // Whoever is dead holds nothing.
     Launch::on(&data).set("dataLogDir", log.to_str().expect("text")).start().stop();
+}
+
+/// One directory under two names is still one, and not in use by somebody else.
+#[test]
+fn the_two_directories_may_be_one_under_two_names() {
+    let dir = directory();
+    let (data, other) = (dir.path().join("data"), dir.path().join("other-name"));
+    fs::create_dir(&data).expect("created");
+    std::os::unix::fs::symlink(&data, &other).expect("linked");
+    for name in [other.clone(), data.join("../data/"), data.join(".")] {
+        let launch = Launch::on(&data).set("dataLogDir", name.to_str().expect("text"));
+        let server = launch.start();
+        server.session().create("/n-", b"", 2).expect("created");
+        Launch::on(&other).end().check(3, &["is in use by another server process"]);
+        server.stop();
+    }
+    assert_eq!(count(&Launch::on(&data).start()), 3);
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    let dir = directory();
+    let Some(mounted) = Mounted::of_mib(&dir.path().join("small"), 12) else { return };
+    Launch::on(&mounted.0).start().stop();
+    if !mounted.remount_read_only() {
+        return;
+    }
+    Launch::on(&mounted.0).end().check(3, &[&mounted.0.display().to_string(), "Read-only file system"]);
+    let log = mounted.0.join("log");
+    let ended = Launch::on(&dir.path().join("data")).set("dataLogDir", log.to_str().expect("text")).end();
+    ended.check(3, &[&log.display().to_string(), "Read-only file system"]);
 }
 
 /// A server that wrote these many transactions, each alone in its block of the log, and was killed. Answers its log file.

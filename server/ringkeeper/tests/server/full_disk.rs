@@ -13,11 +13,11 @@ use rustix::process::Signal;
 use crate::harness::{Launch, directory, files, until};
 
 /// A file system of a few megabytes, unmounted at the end.
-struct Mounted(PathBuf);
+pub struct Mounted(pub PathBuf);
 
 impl Mounted {
     /// `None` where this user may not mount.
-    fn of_mib(dir: &Path, mib: u32) -> Option<Mounted> {
+    pub fn of_mib(dir: &Path, mib: u32) -> Option<Mounted> {
         fs::create_dir_all(dir).expect("created");
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(dir).output();
@@ -32,6 +32,12 @@ impl Mounted {
                 None
             }
         }
+    }
+
+    /// False where even this is not allowed.
+    pub fn remount_read_only(&self) -> bool {
+        let mount = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).output();
+        mount.is_ok_and(|output| output.status.success())
     }
 
     /// Takes all space that is left; removing the file gives it back.
@@ -89,10 +95,12 @@ fn on_a_full_disk_writes_wait_reads_go_on_and_all_goes_on_when_there_is_space() 
         assert!(server.metric("outstanding_requests") > 0);
         let version = reader.exists("/n", false).expect("read").expect("there").version;
         assert!(version < WRITES as i32, "nothing is acknowledged that has no place on the disk");
-        // A new write waits as well.
-        writer.set_deadline(Duration::from_millis(1));
+        // A new write waits as well, and waiting is no work.
+        let before = server.cpu_ms();
         reader.set_deadline(Duration::from_millis(1500));
         assert!(matches!(reader.create("/waits", b"", 0), Err(Error::Deadline)));
+        let used = server.cpu_ms() - before;
+        assert!(used < 400, "{used} ms of 1500 while nothing can be done");
 
         fs::remove_file(&filler).expect("removed");
         writer.set_deadline(crate::harness::DEADLINE);

@@ -119,6 +119,15 @@ impl Launch {
         Server { child, log, addr: SocketAddr::from(([0, 0, 0, 0], 0)) }
     }
 
+    /// Starts a server at this address, on which nobody reads what it says.
+    pub fn start_unheard(&self, addr: SocketAddr) -> Server {
+        let mut child = self.clone().at(addr).spawn();
+        drop(child.stderr.take());
+        let server = Server { child, log: Log::follow(std::io::empty()), addr };
+        until("it serves", || client::four_letter(addr, "ruok").is_ok_and(|answer| answer == "imok"));
+        server
+    }
+
     /// Starts a server that must end by itself.
     pub fn end(&self) -> Ended {
         let mut server = self.start_only();
@@ -168,6 +177,17 @@ impl Drop for Server {
 impl Server {
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Processor time that its threads have used so far, in ms.
+    pub fn cpu_ms(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a process");
+        let ns = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+            // A thread may end meanwhile. The first field is the time on a processor, in ns (proc_pid_schedstat).
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        };
+        tasks.filter_map(ns).sum::<u64>() / 1_000_000
     }
 
     /// A new session with ordinary options, and patience.
@@ -278,7 +298,10 @@ impl Log {
                 return found;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && !said.ended, "{what} was not said, but:\n{}", said.lines.join("\n"));
+            if left.is_zero() || said.ended {
+                drop(said);
+                panic!("{what} was not said, but:\n{}", self.so_far());
+            }
             said = self.0.1.wait_timeout(said, left).expect("held").0;
         }
     }
@@ -323,7 +346,7 @@ pub fn files(dir: &Path, beginning: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// The first of these that is there, with its line, in a text.
+/// The text holds all of these.
 #[track_caller]
 pub fn contains_all(text: &str, wanted: &[&str]) {
     for words in wanted {

@@ -135,6 +135,45 @@ fn a_client_that_does_not_read_cannot_keep_the_server_from_ending() {
     assert!(server.log.all().contains("in time"), "{}", server.log.all());
 }
 
+/// Whoever read the log has gone: `| tee` was killed, or the disk with the log is full. Clients must not notice.
+#[test]
+fn a_server_to_whose_log_nobody_listens_goes_on() {
+    let dir = directory();
+    let launch = Launch::on(dir.path());
+    let first = launch.start();
+    let addr = first.addr;
+    first.stop();
+    let mut server = launch.start_unheard(addr);
+    let mut session = server.session();
+    session.create("/a", b"", 0).expect("served");
+    // Each of these is worth a line.
+    for _ in 0..3 {
+        let mut rude = server.session();
+        rude.submit_bytes(&(-5i32).to_be_bytes());
+        rude.flush().expect("sent");
+        assert!(rude.wait_closed(crate::harness::DEADLINE).expect("closed"));
+    }
+    session.set("/a", b"b", 0).expect("still served");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Nothing to do means no work: a server that spins takes the core away from others.
+#[test]
+fn an_idle_server_uses_no_processor() {
+    for backend in ["uring", "epoll"] {
+        let dir = directory();
+        let server = Launch::on(dir.path()).set("ringkeeper.backend", backend).set("ringkeeper.shards", "3").start();
+        let mut sessions: Vec<Session> = (0..20).map(|_| server.session()).collect();
+        sessions[0].create("/a", b"", 0).expect("created");
+        let before = server.cpu_ms();
+        let nothing = sessions[0].next_event(std::time::Duration::from_secs(2)).expect("connected");
+        assert_eq!(nothing, None);
+        let used = server.cpu_ms() - before;
+        assert!(used < 200, "{backend}: {used} ms of 2 s");
+    }
+}
+
 /// Power failures come when they want: several in a row, under load, on the same directory and the same port.
 #[test]
 fn kill_9_under_load_loses_nothing_and_gives_the_port_back() {

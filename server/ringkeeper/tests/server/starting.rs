@@ -65,6 +65,23 @@ fn bare_arguments_are_port_directory_tick_and_connections() {
     assert_eq!(defaults.setting("maxClientCnxns"), "60");
 }
 
+#[test]
+fn ipv6_and_host_names_are_addresses_as_well() {
+    let dir = directory();
+    let named = Launch::on(dir.path()).set("clientPortAddress", "localhost").start();
+    assert!(named.addr.ip().is_loopback());
+    named.session().create("/named", b"", 0).expect("created");
+    named.stop();
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("not told: this machine has no IPv6");
+        return;
+    }
+    let server = Launch::on(dir.path()).set("clientPortAddress", "::1").start();
+    assert!(server.addr.is_ipv6());
+    assert!(server.session().exists("/named", false).expect("read").is_some());
+    assert!(server.word("cons").contains(" /[0:0:0:0:0:0:0:1]:"), "{}", server.word("cons"));
+}
+
 /// One setting from every source, one source after the other taking it over.
 #[test]
 fn a_setting_is_taken_from_the_strongest_source() {
@@ -138,8 +155,8 @@ fn what_cannot_be_a_configuration_is_refused_in_these_words() {
     );
     check(
         Launch::bare().set("snapCont", "1").set("ringkeeper.shards", "0").arg("--set").arg("nonsense"),
-        "--set: expected key=value, not \"nonsense\"\n\
-         --set: snapCont: there is no setting of this name\n\
+        "--set: snapCont: there is no setting of this name\n\
+         --set: expected key=value, not \"nonsense\"\n\
          --set: ringkeeper.shards=0: expected auto or a whole number from 1 to 256",
     );
     check(
