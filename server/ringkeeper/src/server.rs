@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use std::{fmt, io, process, thread};
@@ -117,6 +118,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let shard_count = placement.shards();
     let (sender, receivers) = stream::stream(shard_count);
     let gauges = Arc::new(Gauges::default());
+    gauges.digest_mismatches.store(restored.mismatches, Relaxed);
     let outstanding = Arc::new(AtomicUsize::new(0));
     let stats: Vec<Arc<ShardStats>> = (0..shard_count).map(|_| Arc::new(ShardStats::new())).collect();
     let limits =
