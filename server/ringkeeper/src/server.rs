@@ -39,6 +39,11 @@ const INLET_CAPACITY: usize = 4096;
 /// Connections that may wait to be accepted, unless configured. Java's 50 loses bursts (java-faults.md).
 const BACKLOG: i32 = 4096;
 
+/// Descriptors that clients do not get: those of the log, the snapshots, the threads, and a reserve.
+const DESCRIPTORS_KEPT: usize = 64;
+/// So many connections need no remark.
+const DESCRIPTORS_PLENTY: usize = 1000;
+
 /// How often, and at which distance, a client port in use is tried again.
 const PORT_TRIES: u64 = 60;
 const PORT_RETRY_MS: u64 = 50;
@@ -121,8 +126,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     gauges.digest_mismatches.store(restored.mismatches, Relaxed);
     let outstanding = Arc::new(AtomicUsize::new(0));
     let stats: Vec<Arc<ShardStats>> = (0..shard_count).map(|_| Arc::new(ShardStats::new())).collect();
-    let limits =
-        Limits::new(config.limits.connections_max as usize, config.limits.connections_per_address_max as usize);
+    let limits = Limits::new(connections_max(&config), config.limits.connections_per_address_max as usize);
     let acceptor = Acceptor::new(limits, config.listen.tcp_keep_alive);
     let (mut drivers, mut inlets) = (Vec::new(), Vec::new());
     for (shard, receiver) in receivers.into_iter().enumerate() {
@@ -356,6 +360,27 @@ fn write_settings(config: &Config) -> WriteSettings {
         container_check_ms: i64::from(config.reaper.check_interval_ms),
         container_per_minute: config.reaper.per_minute_max,
         container_never_used_ms: config.reaper.never_used_ms.map_or(0, |ms| ms as i64),
+    }
+}
+
+/// `maxCnxns`, or as many as leave descriptors to the log and the snapshots: a server whose clients hold them all could not
+/// begin the next log file, and all would wait for it.
+fn connections_max(config: &Config) -> usize {
+    let configured = Some(config.limits.connections_max as usize).filter(|max| *max > 0);
+    let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current else {
+        return configured.unwrap_or(0);
+    };
+    // At this time the threads have not opened theirs yet.
+    let room =
+        (limit as usize).saturating_sub(DESCRIPTORS_KEPT + 3 * config.machine.shards.map_or(0, usize::from)).max(1);
+    match configured {
+        Some(max) if max <= room => max,
+        _ => {
+            if room < DESCRIPTORS_PLENTY || configured.is_some() {
+                tracing::warn!("at most {room} connections, because at most {limit} files may be open (ulimit -n)");
+            }
+            room
+        }
     }
 }
 

@@ -40,11 +40,23 @@ pub(super) enum Queued {
         xid: Xid,
         op: Op,
         since: Millis,
+        /// Size of what the sequencer holds for it.
+        bytes: usize,
         /// The path that a sync's answer repeats.
         echo: Option<Box<str>>,
     },
     /// A read behind a write of the same session, with the identities that the connection had when it came.
     Read { xid: Xid, op: i32, body: Box<[u8]>, ids: Arc<[Id]>, since: Millis },
+}
+
+impl Queued {
+    /// What it holds of the request.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Queued::Waiting { bytes, .. } => *bytes,
+            Queued::Read { body, .. } => body.len(),
+        }
+    }
 }
 
 /// See the module's page.
@@ -71,6 +83,8 @@ pub(super) struct Conn {
     /// As in the connect request; the answer mirrors its presence.
     pub(super) read_only: Option<bool>,
     pub(super) queue: VecDeque<Queued>,
+    /// What the queue's requests hold, all together.
+    pub(super) queued_bytes: usize,
     /// Monotonic time of the last packet, or of the accept.
     pub(super) heard: Millis,
     pub(super) word: Option<Word>,

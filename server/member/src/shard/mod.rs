@@ -38,6 +38,9 @@ const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 const OUTPUT_MAX_BYTES: usize = 64 << 20;
 /// Requests that may wait for the write stage in this shard; beyond, sockets are not read.
 const INLET_MAX: usize = 4096;
+/// Bytes of requests that may wait for their answers in this shard; beyond, whoever waits for one is not read. A thousand
+/// requests (`globalOutstandingLimit`) of a megabyte are more than a server should hold while its disk is slow or full.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(OUTPUT_PAUSE_BYTES < OUTPUT_MAX_BYTES, "a connection is paused before it is given up");
 
 /// A connection of this shard.
@@ -131,6 +134,8 @@ pub struct Shard {
     outstanding_all: Arc<AtomicUsize>,
     outstanding: usize,
     outstanding_told: usize,
+    /// What they hold, in this shard.
+    queued_bytes: usize,
     /// No connection can have been silent for too long before this.
     next_look: Millis,
     /// Reused by commits.
@@ -179,6 +184,7 @@ impl Shard {
             outstanding_all: parts.outstanding_all,
             outstanding: 0,
             outstanding_told: 0,
+            queued_bytes: 0,
             next_look: Millis(i64::MAX),
             events: Vec::new(),
         }
@@ -209,6 +215,7 @@ impl Shard {
             timeout_ms: 0,
             read_only: None,
             queue: VecDeque::new(),
+            queued_bytes: 0,
             heard: now.mono,
             word: None,
             stats: ConnStats::new(now.wall),
@@ -245,6 +252,7 @@ impl Shard {
         let Some(conn) = slot.conn.take() else { return };
         self.free.push(key.index);
         self.outstanding -= conn.queue.len();
+        self.queued_bytes -= conn.queued_bytes;
         self.room.watches.remove_all(key);
         self.room.tell_watches();
         self.room.stats.connections.fetch_sub(1, Relaxed);
@@ -434,7 +442,9 @@ impl Shard {
             conn.input = Vec::new();
             // Writes that are under way are done all the same; nobody waits for them.
             let waited = std::mem::take(&mut conn.queue).len();
+            let bytes = std::mem::take(&mut conn.queued_bytes);
             self.outstanding -= waited;
+            self.queued_bytes -= bytes;
         }
         self.touch_dirty(key);
     }
@@ -500,7 +510,9 @@ impl Shard {
     fn throttle(&mut self, key: Key) -> bool {
         let others = self.outstanding_all.load(Relaxed).saturating_sub(self.outstanding_told);
         let waiting = others + self.outstanding;
-        let crowded = self.inlet.is_full() || waiting > self.room.settings.outstanding_max;
+        let crowded = self.inlet.is_full()
+            || waiting > self.room.settings.outstanding_max
+            || self.queued_bytes > QUEUED_BYTES_MAX;
         let Some(conn) = self.conn_mut(key) else { return true };
         let stuck = conn.output.len() > OUTPUT_PAUSE_BYTES;
         // As in ZooKeeper only a connection with requests under way is held up by the common limit.
@@ -535,9 +547,9 @@ impl Shard {
         match op {
             Some(op) if op.is_write() && op != Op::CreateSession => {
                 let (session, ids) = (conn.session, Arc::clone(&conn.ids));
-                let (conn, body) = (self.conn_ref(key), body.into());
+                let (conn, bytes, body) = (self.conn_ref(key), body.len(), body.into());
                 self.inlet.push(ToSequencer::Write(WriteRequest { conn, session, xid, op, ids, body }));
-                self.wait(key, Queued::Waiting { xid, op, since: now.mono, echo: None });
+                self.wait(key, Queued::Waiting { xid, op, since: now.mono, bytes, echo: None });
                 if op == Op::CloseSession {
                     self.leave(key);
                 }
@@ -568,13 +580,16 @@ impl Shard {
             Op::Sync => ToSequencer::Sync { conn, xid },
             _ => ToSequencer::Ephemerals { conn, session, xid, prefix: path.into_owned() },
         });
-        self.wait(key, Queued::Waiting { xid, op, since: now.mono, echo });
+        self.wait(key, Queued::Waiting { xid, op, since: now.mono, bytes: body.len(), echo });
     }
 
     fn wait(&mut self, key: Key, queued: Queued) {
         if let Some(conn) = self.conn_mut(key) {
+            let bytes = queued.bytes();
             conn.queue.push_back(queued);
+            conn.queued_bytes += bytes;
             self.outstanding += 1;
+            self.queued_bytes += bytes;
         }
     }
 

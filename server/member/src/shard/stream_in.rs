@@ -63,11 +63,13 @@ impl Shard {
         if let Body::Session(opened) = &answer.body {
             return self.session_answer(key, opened.as_ref(), now);
         }
-        let Some(Queued::Waiting { xid, op, since, echo }) = conn.queue.pop_front() else {
+        let Some(Queued::Waiting { xid, op, since, bytes, echo }) = conn.queue.pop_front() else {
             unreachable!("an answer belongs to the request at the front of its connection's queue");
         };
         assert_eq!(xid, answer.xid, "answers come in the order of requests");
+        conn.queued_bytes -= bytes;
         self.outstanding -= 1;
+        self.queued_bytes -= bytes;
         let Some(conn) = self.conn_mut(key) else { return };
         let before = conn.output.len();
         let start = begin_frame(&mut conn.output);
@@ -94,7 +96,9 @@ impl Shard {
                 return;
             }
             let Some(Queued::Read { xid, op, body, ids, since }) = conn.queue.pop_front() else { return };
+            conn.queued_bytes -= body.len();
             self.outstanding -= 1;
+            self.queued_bytes -= body.len();
             self.read(key, xid, op, &body, Some(&ids), now, since);
         }
     }

@@ -152,3 +152,33 @@ fn flush_delay_and_batches_delay_but_never_lose() {
         session.create("/lone-", b"", 2).expect("a lone write does not wait for company for ever");
     }
 }
+
+#[test]
+fn slow_writes_of_the_log_are_said() {
+    let dir = directory();
+    let server = Launch::on(dir.path()).set("fsync.warningthresholdms", "0").start();
+    server.session().create("/a", b"", 0).expect("created");
+    server.log.wait_for("a write of the transaction log took long");
+    assert!(server.metric("cnt_fsynctime") > 0);
+}
+
+/// Nodes larger than any group of the log, where the operator allows them.
+#[test]
+fn nodes_of_many_megabytes_are_kept_if_jute_maxbuffer_allows() {
+    let dir = directory();
+    let launch = Launch::on(dir.path()).set("jute.maxbuffer", "9000000");
+    let server = launch.start();
+    let data: Vec<u8> = (0..7_500_000u32).map(|at| (at % 253) as u8).collect();
+    let mut session = server.session();
+    for path in ["/a", "/b", "/c"] {
+        session.create(path, &data, 0).expect("created");
+    }
+    session.create("/small", b"", 0).expect("created");
+    server.kill();
+    let again = launch.start();
+    let mut session = again.session();
+    for path in ["/a", "/b", "/c"] {
+        assert!(session.get(path, false).expect("read").0.as_ref() == Some(&data), "{path}");
+    }
+    assert!(session.exists("/small", false).expect("read").is_some());
+}

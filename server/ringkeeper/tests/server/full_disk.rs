@@ -117,6 +117,31 @@ fn on_a_full_disk_writes_wait_reads_go_on_and_all_goes_on_when_there_is_space() 
     }
 }
 
+/// Clients go on sending while nothing can be written. What waits is bounded in bytes, not only in requests.
+#[test]
+fn what_waits_for_a_full_disk_is_bounded() {
+    let dir = directory();
+    let Some(log) = Mounted::of_mib(&dir.path().join("log"), 12) else { return };
+    let server = Launch::on(&dir.path().join("data")).set("dataLogDir", log.0.to_str().expect("text")).start();
+    let mut writer = server.session();
+    writer.create("/n", b"before", 0).expect("created");
+    let before = crate::crowds::resident_kb(&server);
+    let filler = log.fill();
+    // 720 MB, if they were all taken.
+    let mut requests = Vec::new();
+    let data = vec![7; 900_000];
+    for xid in 0..800 {
+        Request::SetData("/n", Some(&data), -1).put_frame(&mut requests, proto::Xid(1000 + xid));
+    }
+    let mut stream = writer.stream().try_clone().expect("cloned");
+    stream.set_write_timeout(Some(Duration::from_secs(2))).expect("set");
+    assert!(stream.write_all(&requests).is_err(), "the server took 720 MB");
+    let grown = crate::crowds::resident_kb(&server).saturating_sub(before);
+    assert!(grown < 200_000, "{grown} kB wait");
+    server.log.wait_for("writes wait until there is space");
+    drop(filler);
+}
+
 /// Stopping must not need the space that is missing.
 #[test]
 fn a_server_on_a_full_disk_can_be_stopped_and_keeps_what_it_acknowledged() {

@@ -157,3 +157,16 @@ fn log_files_are_rolled_by_size() {
     assert!(logs.len() >= 4, "{logs:?}");
     check(&launch.start(), 60);
 }
+
+/// Few but large transactions make a log long as well.
+#[test]
+fn a_snapshot_is_taken_when_the_log_has_grown() {
+    let dir = directory();
+    let server = Launch::on(dir.path()).set("snapSizeLimitInKb", "500").start();
+    let mut session = server.session();
+    session.create("/n", b"", 0).expect("created");
+    for _ in 0..12 {
+        session.set("/n", &[7; 100_000], -1).expect("set");
+    }
+    server.log.wait_for("Snapshotting:");
+}
