@@ -215,6 +215,11 @@ impl Model {
         self.history.range(..=zxid).next_back().map(|(_, state)| state).expect("history before this zxid is gone")
     }
 
+    /// The earliest zxid whose state is kept.
+    pub fn kept_from(&self) -> Zxid {
+        *self.history.first_key_value().expect("history does not end").0
+    }
+
     /// Forgets states that nobody at `zxid` or later can see.
     pub fn forget_before(&mut self, zxid: Zxid) {
         if let Some((&kept, _)) = self.history.range(..=zxid).next_back() {

@@ -212,7 +212,7 @@ fn a_reader_finds_what_it_may_see_while_segments_grow_split_and_the_directory_do
     loom::model(|| {
         let (index, mut writer) = IndexWriter::new(Sizes { slots_min: 2, slots_max: 3 });
         let index = Arc::new(index);
-        let nodes = HASHES.map(node);
+        let mut nodes = vec![node(HASHES[0])];
         // SAFETY: this is the writer; nodes are alive.
         unsafe { writer.insert(&index, HASHES[0], nodes[0], hash_of) };
         let reader = {
@@ -224,14 +224,15 @@ fn a_reader_finds_what_it_may_see_while_segments_grow_split_and_the_directory_do
                 let _ = find(&index, HASHES[1]);
             })
         };
-        for at in 1..4 {
+        for hash in &HASHES[1..] {
+            nodes.push(node(*hash));
             // SAFETY: as above.
-            unsafe { writer.insert(&index, HASHES[at], nodes[at], hash_of) };
+            unsafe { writer.insert(&index, *hash, *nodes.last().unwrap(), hash_of) };
         }
         reader.join().unwrap();
         let replaced: Vec<_> = writer.take_replaced().collect();
         assert!(replaced.len() > 2, "segments were replaced, and the directory");
-        for (hash, node) in HASHES.into_iter().zip(nodes) {
+        for (hash, node) in HASHES.into_iter().zip(nodes.iter().copied()) {
             assert_eq!(find(&index, hash), node);
         }
         // SAFETY: no reader is left.
@@ -262,10 +263,15 @@ fn an_entry_behind_a_removed_one_stays_findable_and_the_removed_node_is_freed_af
                 assert!(!find(&index, 0x1_0000_1000).is_null());
                 slot.advance(committed.get());
                 assert!(!find(&index, 0x1_0000_1000).is_null());
+                // Perhaps it is there already; then all of it is.
+                let _ = find(&index, 0x2_0000_1000);
             })
         };
         writer.remove(&index, 0x1000, first);
         committed.publish(2);
+        let third = node(0x2_0000_1000);
+        // SAFETY: as above.
+        unsafe { writer.insert(&index, hash_of(third), third, hash_of) };
         if roster.floor(2) >= 2 {
             // SAFETY: loom checks that nobody reads meanwhile.
             unsafe {
@@ -279,6 +285,7 @@ fn an_entry_behind_a_removed_one_stays_findable_and_the_removed_node_is_freed_af
         unsafe {
             drop(Box::from_raw(first));
             drop(Box::from_raw(second));
+            drop(Box::from_raw(third));
         }
     });
 }

@@ -36,6 +36,9 @@ impl Dice {
     }
 }
 
+/// Not in the order in which it is written.
+const QUOTA_TEXT: &[u8] = b"count=3,bytes=4=;countHardLimit=8;byteHardLimit=7";
+
 struct World {
     dice: Dice,
     writer: Writer,
@@ -56,7 +59,21 @@ impl World {
         let mut writer = Writer::new(options);
         let readers = (0..4).map(|_| writer.reader()).collect();
         let wide = dice.one_in(3);
-        World { dice, writer, model, readers, committed: Zxid(0), past: Vec::new(), wide }
+        let mut world = World { dice, writer, model, readers, committed: Zxid(0), past: Vec::new(), wide };
+        if world.dice.one_in(2) {
+            for path in ["/a", "/a/b", "/w", "/zookeeper/quota/a", "/zookeeper/quota/a/b", "/zookeeper/quota/w"] {
+                for leaf in ["", "/zookeeper_limits", "/zookeeper_stats"] {
+                    if leaf.is_empty() || path.starts_with("/zookeeper") {
+                        let path = format!("{path}{leaf}").into();
+                        let (data, acl) = (Some(QUOTA_TEXT.into()), Cow::Owned(vec![Acl::open()]));
+                        let create = Txn::Create { path, data, acl, ephemeral: false, parent_cversion: -1 };
+                        let header = world.header(Op::Create);
+                        world.apply(&header, &create);
+                    }
+                }
+            }
+        }
+        world
     }
 
     fn path(&mut self) -> String {
@@ -76,7 +93,7 @@ impl World {
     }
 
     fn quota_path(&mut self) -> String {
-        let subject = *self.dice.pick(&["", "/a", "/a/b", "/b", "/w", "/zookeeper"]);
+        let subject = *self.dice.pick(&["", "/a", "/a/b", "/w", "/zookeeper"]);
         let leaf =
             *self.dice.pick(&["", "/zookeeper_limits", "/zookeeper_stats", "/zookeeper_limits", "/zookeeper_stats"]);
         format!("/zookeeper/quota{subject}{leaf}")
@@ -89,7 +106,7 @@ impl World {
             2 => 512,
             3 => 513,
             4 => 3000,
-            5 => return Some(Cow::Borrowed(b"count=3,bytes=4=;byteHardLimit=7;countHardLimit=8")),
+            5 => return Some(QUOTA_TEXT.into()),
             _ => self.dice.below(100) as usize,
         };
         let byte = self.dice.next() as u8;
@@ -140,7 +157,9 @@ impl World {
             8..=11 => (Op::Delete, Txn::Delete { path: path.into() }),
             12..=14 => {
                 let version = self.model.stat(&path).map_or(5, |stat| stat.version + 1);
-                (Op::SetData, Txn::SetData { path: path.into(), data: self.data(), version })
+                let is_text = path.starts_with("/zookeeper/quota/") && self.dice.one_in(2);
+                let data = if is_text { Some(QUOTA_TEXT.into()) } else { self.data() };
+                (Op::SetData, Txn::SetData { path: path.into(), data, version })
             }
             15..=16 => {
                 (Op::SetAcl, Txn::SetAcl { path: path.into(), acl: self.acl(), version: self.dice.below(9) as i32 })
@@ -233,6 +252,13 @@ impl World {
                         let zxid = self.readers[self.dice.below(4) as usize].zxid();
                         self.readers[at] = self.writer.pin(zxid).expect("a reader keeps its zxid alive");
                     }
+                    2 => {
+                        let kept = self.model.kept_from().0;
+                        let zxid = Zxid(kept + self.dice.below((self.committed.0 - kept) as u64 + 1) as i64);
+                        if let Some(reader) = self.writer.pin(zxid) {
+                            self.readers[at] = reader;
+                        }
+                    }
                     _ => {
                         let from = self.readers[at].zxid().0;
                         let to = from + self.dice.below((self.committed.0 - from) as u64 + 1) as i64;
@@ -240,7 +266,7 @@ impl World {
                     }
                 }
                 let oldest = self.readers.iter().map(Reader::zxid).min().unwrap();
-                self.model.forget_before(oldest.min(self.committed));
+                self.model.forget_before(Zxid((oldest.0 - 30).max(0)));
             }
         }
     }
