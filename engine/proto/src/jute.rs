@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
 
     /// A string, malformed UTF-8 replaced as Java's decoder does; length −1 is null.
     pub fn string_or_null(&mut self) -> Result<Option<Cow<'a, str>>, JuteError> {
-        Ok(self.buffer()?.map(String::from_utf8_lossy))
+        Ok(self.buffer()?.map(java_string))
     }
 
     /// A string that must not be null.
@@ -135,6 +135,31 @@ impl<'a> Reader<'a> {
         let count = self.count(4)?.unwrap_or(0);
         (0..count).map(|_| self.string()).collect()
     }
+}
+
+/// Bytes as Java reads them as UTF-8: what is malformed becomes U+FFFD, one for each longest beginning of a character, as
+/// Rust does it too, but only one for a surrogate in three bytes, which Rust takes for three mistakes. Clients in Java write
+/// such surrogates for characters beyond U+FFFF.
+pub fn java_string(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(chunk) = rest.utf8_chunks().next() {
+        text.push_str(chunk.valid());
+        rest = &rest[chunk.valid().len() + chunk.invalid().len()..];
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+        if let ([0xED], [0xA0..=0xBF, behind @ ..]) = (chunk.invalid(), rest) {
+            rest = match behind {
+                [0x80..=0xBF, behind @ ..] => behind,
+                _ => behind,
+            };
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// A record that can be read.
@@ -230,6 +255,40 @@ mod tests {
         let mut out = Vec::new();
         put_string(&mut out, "a\u{1F600}");
         assert_eq!(out, [0, 0, 0, 7, b'a', 0xED, 0xA0, 0xBD, 0xED, 0xB8, 0x80]);
+    }
+
+    /// Captured from Java 17's `new String(bytes, UTF_8)`.
+    #[test]
+    fn malformed_text_is_replaced_as_java_does() {
+        let vectors: [(&[u8], &str); 18] = [
+            (&[0xED, 0xA0], "\u{fffd}"),
+            (&[0xED, 0xB0, 0x41], "\u{fffd}A"),
+            (&[0xF0, 0xED, 0xBF], "\u{fffd}\u{fffd}"),
+            (&[0xED, 0xB0, 0x9F], "\u{fffd}"),
+            (&[0x41, 0xED, 0xBF], "A\u{fffd}"),
+            (&[0xEE, 0xA0, 0xED, 0xB0], "\u{fffd}\u{fffd}"),
+            (&[0x90, 0xED, 0xBF, 0xF8], "\u{fffd}\u{fffd}\u{fffd}"),
+            (&[0xED, 0xBF, 0x41, 0xA0], "\u{fffd}A\u{fffd}"),
+            (&[0xED, 0xA0, 0xE0, 0x41], "\u{fffd}\u{fffd}A"),
+            (&[0xBF, 0xED, 0xC2, 0xED, 0xBF], "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            (&[0xED, 0xBF, 0x41, 0x90, 0xC2], "\u{fffd}A\u{fffd}\u{fffd}"),
+            (&[0xB0, 0x90, 0xED, 0xA0, 0x80], "\u{fffd}\u{fffd}\u{fffd}"),
+            (
+                &[0xF0, 0x80, 0xA0, 0xB0, 0x9F, 0x41, 0xA0, 0xF4],
+                "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}A\u{fffd}\u{fffd}",
+            ),
+            (&[0xF4, 0xC2, 0xE0, 0x41, 0xF8, 0xF0, 0xC0, 0x41], "\u{fffd}\u{fffd}\u{fffd}A\u{fffd}\u{fffd}\u{fffd}A"),
+            (&[0xF0, 0x9F, 0x8F, 0xA0, 0xC0, 0xC2, 0xC0], "\u{1f3e0}\u{fffd}\u{fffd}\u{fffd}"),
+            (&[0xED, 0x41, 0x8F, 0xF4, 0xA0, 0xE0, 0x9F], "\u{fffd}A\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            (&[0xF0, 0xED, 0xF5, 0x8F, 0xE0, 0x41, 0xEE, 0x90], "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}A\u{fffd}"),
+            (
+                &[0xF4, 0xF5, 0x8F, 0x80, 0xEE, 0x41, 0xFF, 0xBF],
+                "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}A\u{fffd}\u{fffd}",
+            ),
+        ];
+        for (bytes, text) in vectors {
+            assert_eq!(java_string(bytes), text, "{bytes:02x?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use proto::acl::RawAcl;
+use proto::jute::java_string;
 use proto::{Acl, Code, Id};
 
 mod digest;
@@ -187,7 +188,7 @@ impl Auth {
             // The address was added when the connection began.
             Some(Provider::Ip) => Outcome::Ok,
             Some(Provider::Digest) => {
-                let id = digest::generate(self.algorithm, &String::from_utf8_lossy(data));
+                let id = digest::generate(self.algorithm, &java_string(data));
                 let is_super = self.settings.super_digest.as_ref() == Some(&id);
                 if is_super && !add(ids, Id::new("super", "")) || !add(ids, Id::new("digest", id)) {
                     return Outcome::Failed;
@@ -196,7 +197,7 @@ impl Auth {
             }
             Some(Provider::Ensemble) => match &self.ensemble_names {
                 Some(names) if !data.is_empty() => {
-                    let name = String::from_utf8_lossy(data);
+                    let name = java_string(data);
                     if names.iter().any(|known| *known == name) { Outcome::Ok } else { Outcome::CloseNow }
                 }
                 _ => Outcome::Ok,
