@@ -56,14 +56,24 @@ pub fn is_read(member: &Member<'_>) -> bool {
 }
 
 /// A create inside a multi is checked while it is decoded, and the operation is derived again from the flags: a container
-/// flag makes createContainer of create and create2.
+/// flag makes createContainer of create and create2, and a createTTL whose flag names no TTL is an ordinary create, whatever
+/// its ttl (a flag that names nothing, or a null list, is then judged with the member).
 fn create<'a>(op: Op, r: &mut Reader<'a>) -> Result<Member<'a>, JuteError> {
-    let create = Create::decode(op, r)?;
-    let mode = CreateMode::from_flags(create.flags).ok_or(JuteError::Unknown(create.flags, "create flag"))?;
+    let mut create = Create::decode(op, r)?;
+    let mode = CreateMode::from_flags(create.flags);
+    if op == Op::CreateTtl {
+        if mode.is_some_and(|mode| mode.ttl) {
+            return Ok(Member::Create(op, create));
+        }
+        create.ttl = -1;
+        let container = mode.is_some_and(|mode| mode.container);
+        return Ok(Member::Create(if container { Op::CreateContainer } else { Op::Create }, create));
+    }
+    let mode = mode.ok_or(JuteError::Unknown(create.flags, "create flag"))?;
     if create.acl.is_none() {
         return Err(JuteError::Null);
     }
-    if mode.ttl && op != Op::CreateTtl {
+    if mode.ttl {
         return Err(JuteError::Mixed("a TTL flag without a ttl"));
     }
     let op = if mode.container && matches!(op, Op::Create | Op::Create2) { Op::CreateContainer } else { op };
@@ -88,4 +98,42 @@ pub fn put_end(out: &mut Vec<u8>) {
     put_int(out, -1);
     put_bool(out, true);
     put_int(out, -1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acl::Acl;
+    use crate::jute::{put_buffer, put_long, put_string, put_vector};
+
+    fn create_ttl_member(flags: i32, ttl: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_member_header(&mut out, Op::CreateTtl, Code::Ok);
+        put_string(&mut out, "/a");
+        put_buffer(&mut out, None);
+        put_vector(&mut out, &[Acl::open()]);
+        put_int(&mut out, flags);
+        put_long(&mut out, ttl);
+        put_end(&mut out);
+        out
+    }
+
+    /// As 3.9.5 answers: such a member is carried out as a create, and a flag that names nothing fails just that member.
+    #[test]
+    fn a_create_ttl_member_without_a_ttl_flag_is_an_ordinary_create() {
+        let cases = [
+            (5, Op::CreateTtl, 7),
+            (6, Op::CreateTtl, 7),
+            (0, Op::Create, -1),
+            (1, Op::Create, -1),
+            (4, Op::CreateContainer, -1),
+            (9, Op::Create, -1),
+        ];
+        for (flags, op, ttl) in cases {
+            let bytes = create_ttl_member(flags, 7);
+            let members = decode_members(&mut Reader::new(&bytes)).unwrap();
+            let Member::Create(read_op, create) = &members[0] else { panic!("{members:?}") };
+            assert_eq!((*read_op, create.flags, create.ttl), (op, flags, ttl));
+        }
+    }
 }
