@@ -136,6 +136,7 @@ pub const ROWS: &[Row] = &[
     },
     // --- tools: from the outside they see words and bytes; from the inside only what their row says
     of_kind(Kind::Tool, "tools/client", &["proto"]),
+    of_kind(Kind::Tool, "tools/oracle", &["proto", "client"]),
     of_kind(Kind::Tool, "tools/tidy", &[]),
     // --- bench: a load generator knows the wire; small benches know one room each
     of_kind(Kind::Bench, "bench/load", &["proto", "client"]),

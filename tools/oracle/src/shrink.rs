@@ -1,0 +1,83 @@
+//! Makes a failing script short: takes steps out, then single requests, as long as the servers still differ.
+
+use std::time::{Duration, Instant};
+
+use crate::pair::Difference;
+use crate::script::{Req, Step};
+
+/// The shortest script found that still fails, and how. `fails` runs one.
+pub fn shrink(
+    mut steps: Vec<Step>,
+    mut difference: Difference,
+    wait_max: Duration,
+    fails: &mut dyn FnMut(&[Step]) -> Option<Difference>,
+) -> (Vec<Step>, Difference) {
+    let until = Instant::now() + wait_max;
+    steps.truncate(difference.step + 1);
+    // Requests one by one are easier to take out than bursts.
+    let apart: Vec<Step> = steps
+        .iter()
+        .flat_map(|step| match step {
+            Step::Send(slot, requests) => requests.iter().map(|one| Step::Send(*slot, vec![one.clone()])).collect(),
+            other => vec![other.clone()],
+        })
+        .collect();
+    if let Some(found) = fails(&apart) {
+        steps = apart;
+        steps.truncate(found.step + 1);
+        difference = found;
+    }
+    let mut size = steps.len() / 2;
+    while size > 0 && Instant::now() < until {
+        let mut at = steps.len();
+        while at > 0 && Instant::now() < until {
+            let start = at.saturating_sub(size);
+            let mut shorter = steps.clone();
+            shorter.drain(start..at);
+            if let Some(found) = fails(&shorter) {
+                steps = shorter;
+                difference = found;
+            }
+            at = start;
+        }
+        size /= 2;
+    }
+    let mut index = 0;
+    while index < steps.len() && Instant::now() < until {
+        let Step::Send(slot, requests) = steps[index].clone() else {
+            index += 1;
+            continue;
+        };
+        let mut requests = requests;
+        let mut at = requests.len();
+        while at > 0 && requests.len() > 1 && Instant::now() < until {
+            at -= 1;
+            let mut fewer = requests.clone();
+            fewer.remove(at);
+            let mut shorter = steps.clone();
+            shorter[index] = Step::Send(slot, fewer.clone());
+            if let Some(found) = fails(&shorter) {
+                (steps, requests, difference) = (shorter, fewer, found);
+            }
+        }
+        index += 1;
+    }
+    for index in 0..steps.len() {
+        let mut at = usize::MAX;
+        while Instant::now() < until {
+            let mut shorter = steps.clone();
+            let Step::Send(_, requests) = &mut shorter[index] else { break };
+            let [Req::Multi(members) | Req::MultiRead(members)] = &mut requests[..] else { break };
+            at = at.min(members.len());
+            if at == 0 {
+                break;
+            }
+            at -= 1;
+            members.remove(at);
+            if let Some(found) = fails(&shorter) {
+                (steps, difference) = (shorter, found);
+            }
+        }
+    }
+    (steps, difference)
+}
