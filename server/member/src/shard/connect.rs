@@ -30,6 +30,13 @@ impl Shard {
             self.end(key);
             return;
         }
+        if self.inlet.is_full() {
+            // Nothing has been written for long. Clients give up and come again, and each time asks for one more session.
+            tracing::debug!("too much waits to be written, closing a new connection");
+            self.end(key);
+            return;
+        }
+        let Some(conn) = self.conn_mut(key) else { return };
         conn.state = State::Connecting;
         if request.session == SessionId::NONE {
             self.inlet.push(ToSequencer::Open { conn: conn_ref, timeout_ms });

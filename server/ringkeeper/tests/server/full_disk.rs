@@ -142,6 +142,52 @@ fn what_waits_for_a_full_disk_is_bounded() {
     drop(filler);
 }
 
+/// Clients that get no session give up and come again, for as long as the disk is full. Each time asks for one session more,
+/// and all of them would have to be made, and would have to expire, once there is space.
+#[test]
+fn clients_that_come_again_and_again_do_not_pile_up() {
+    let dir = directory();
+    let Some(log) = Mounted::of_mib(&dir.path().join("log"), 12) else { return };
+    let server = launch(dir.path(), &log).set("ringkeeper.shards", "1").set("maxClientCnxns", "0").start();
+    let mut writer = server.session();
+    writer.create("/n", b"before", 0).expect("created");
+    let filler = log.fill();
+    for _ in 0..120 {
+        writer.submit(&Request::SetData("/n", Some(&[7; 60_000]), -1));
+    }
+    writer.flush().expect("sent");
+    server.log.wait_for("writes wait until there is space");
+    let request = proto::connect::ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: proto::Zxid::ZERO,
+        timeout_ms: 10_000,
+        session: proto::SessionId::NONE,
+        password: vec![0; 16],
+        read_only: None,
+    };
+    let mut frame = Vec::new();
+    client::wire::put_connect(&mut frame, &request);
+    let (mut waiting, mut refused) = (0, 0);
+    while refused < 20 {
+        // The next one comes when this one was looked at.
+        let mut stream = std::net::TcpStream::connect(server.addr).expect("connected");
+        stream.write_all(&frame).expect("sent");
+        if waiting < 8050 {
+            waiting += 1;
+            continue;
+        }
+        stream.set_read_timeout(Some(Duration::from_millis(40))).expect("set");
+        match std::io::Read::read(&mut stream, &mut [0; 64]) {
+            Ok(0) => refused += 1,
+            _ => waiting += 1,
+        }
+        assert!(waiting < 8400, "more and more sessions are asked for");
+    }
+    fs::remove_file(filler).expect("removed");
+    assert_eq!(writer.answers().expect("answered").len(), 120);
+    server.session().set("/n", b"after", -1).expect("served");
+}
+
 /// Stopping must not need the space that is missing.
 #[test]
 fn a_server_on_a_full_disk_can_be_stopped_and_keeps_what_it_acknowledged() {
