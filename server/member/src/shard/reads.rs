@@ -141,7 +141,7 @@ impl Room {
             }
             Some(Op::GetAcl) => {
                 let path = r.string()?;
-                let node = self.tree.get(&path).ok_or(Code::NoNode)?;
+                let node = self.node(&path).ok_or(Code::NoNode)?;
                 if !self.auth.allows(node.acl(), perms::READ | perms::ADMIN, ids) {
                     return Err(Code::NoAuth.into());
                 }
@@ -155,7 +155,9 @@ impl Room {
             Some(Op::GetAllChildrenNumber) => {
                 let path = r.string()?;
                 self.readable(&path, ids)?;
-                put_int(out, self.tree.count_descendants(&path).unwrap_or_default() as i32);
+                // By its other name the root is counted as a descendant of itself.
+                let (path, itself) = if path.is_empty() { ("/", 1) } else { (&*path, 0) };
+                put_int(out, self.tree.count_descendants(path).unwrap_or_default() as i32 + itself);
             }
             Some(Op::WhoAmI) => {
                 let users = self.auth.who_am_i(ids);
@@ -212,9 +214,14 @@ impl Room {
         self.stats.watches.store(self.watches.count() as u64, Relaxed);
     }
 
+    /// The node; the root also answers reads of the empty path, its second name in ZooKeeper's table of nodes.
+    fn node(&self, path: &str) -> Option<NodeView<'_>> {
+        self.tree.get(if path.is_empty() { "/" } else { path })
+    }
+
     /// The node, if it exists and may be read.
     fn readable(&self, path: &str, ids: &[Id]) -> Result<NodeView<'_>, Code> {
-        let node = self.tree.get(path).ok_or(Code::NoNode)?;
+        let node = self.node(path).ok_or(Code::NoNode)?;
         if self.auth.allows(node.acl(), perms::READ, ids) { Ok(node) } else { Err(Code::NoAuth) }
     }
 
@@ -249,7 +256,7 @@ impl Room {
             [(CatchUp::Data, &request.data), (CatchUp::Exist, &request.exist), (CatchUp::Child, &request.child)];
         for (list, paths) in lists {
             for path in paths {
-                let node = self.tree.get(path).map(|node| node.stat()).map(|stat| (stat.mzxid, stat.pzxid));
+                let node = self.node(path).map(|node| node.stat()).map(|stat| (stat.mzxid, stat.pzxid));
                 match catch_up(list, node, since) {
                     Ok(watch) => self.watches.add(key, path, watch),
                     Err(event) => {

@@ -42,7 +42,7 @@ fn null_data_stays_null() {
 fn reads_do_not_check_the_syntax_of_paths() {
     let mut w = World::new();
     let c = w.open(0);
-    for path in ["", "x", "//", "/a/", "/..", "/zookeeper/"] {
+    for path in ["x", "//", "/a/", "/..", "/zookeeper/"] {
         for request in [
             get(path, false),
             exists(path, false),
@@ -55,6 +55,22 @@ fn reads_do_not_check_the_syntax_of_paths() {
     }
     assert_eq!(w.err(c, &exists("/a\0", true)), -8);
     assert_eq!(w.err(c, &get("/a\0", false)), -101);
+}
+
+/// ZooKeeper keeps its root under two names, and a read of the empty path finds it. The count then includes the root.
+#[test]
+fn the_empty_path_reads_the_root() {
+    let mut w = World::new();
+    let c = w.open(0);
+    w.call(c, &create("/a", ""));
+    let root = w.call(c, &exists("/", false)).stat();
+    assert_eq!(w.call(c, &exists("", false)).stat(), root);
+    assert_eq!(w.call(c, &get("", false)).data_stat(), (String::new(), root));
+    assert_eq!(w.call(c, &children2("", false)).children_stat().1, root);
+    assert_eq!(w.err(c, &path_only(Op::GetAcl, "")), 0);
+    let all = w.call(c, &path_only(Op::GetAllChildrenNumber, "/")).int();
+    assert_eq!(w.call(c, &path_only(Op::GetAllChildrenNumber, "")).int(), all + 1);
+    assert_eq!(w.err(c, &set("", "x", -1)), -8, "writes check their paths");
 }
 
 #[test]
