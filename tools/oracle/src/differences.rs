@@ -33,6 +33,7 @@ pub const KNOWN: &[Known] = &[
     known("close_session_event_order", true, "Java: hash order of the ephemerals", "events compared sorted"),
     known("quota_counts_what_is_under_way", true, "Java asks what is applied", "one change at a time with quotas"),
     known("quota_of_the_root_kills", true, "/zookeeper/quota/zookeeper_limits ends Java for good", "never sent"),
+    known("quota_text_without_sense", true, "a quota node with other text makes Java fail creates", "never sent"),
     known("event_carries_zxid", false, "-1 in 3.8", "not compared"),
     known("lone_check_is_refused", false, "3.8.0 never answers", "never sent"),
     known("exists_needs_read", false, "since 3.8.4", "NOAUTH taken for success; no watch with it"),

@@ -441,7 +441,10 @@ impl Generator {
     fn any_path(&mut self) -> String {
         match self.dice.below(40) {
             0 => self.odd_path(),
-            1 => self.dice.of(&["!/", "!/zookeeper", "!/zookeeper/quota", "!/zookeeper/config", "/", "?"]).to_owned(),
+            1 => self
+                .dice
+                .of(&["!/", "!", "!/zookeeper", "!/zookeeper/quota", "!/zookeeper/config", "/", "?"])
+                .to_owned(),
             _ => self.own_path(),
         }
     }

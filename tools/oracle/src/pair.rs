@@ -139,7 +139,6 @@ impl Pair {
             }
             Step::Attach(slot, how) => {
                 if !java.is_open(*slot) || (java.is_linked(*slot) && *how != Attach::Right) {
-                    // Wrong claims are made only without a connection: Java closes that of the owner first.
                     return Ok(Vec::new());
                 }
                 if java.is_linked(*slot) {
@@ -155,10 +154,11 @@ impl Pair {
                 self.requests += requests.len() as u64;
                 java.send(*slot, requests, &names);
                 ours.send(*slot, requests, &names);
-                let sorted = self.closed_since.contains(slot);
+                let closes = requests.iter().any(|request| matches!(request, Req::CloseSession));
+                let sorted = closes || self.closed_since.contains(slot);
                 let (a, b) = (java.collect(*slot, sorted), ours.collect(*slot, sorted));
                 self.closed_since.retain(|other| other != slot);
-                if requests.iter().any(|request| matches!(request, Req::CloseSession)) {
+                if closes {
                     self.closed_since = (0..=WALKER).collect();
                 }
                 self.same(index, &format!("{step:?}"), a, b)

@@ -295,6 +295,8 @@ impl Side {
 
     fn learn(&mut self, path: Option<&str>, response: &Response) {
         let Some(names) = &mut self.learns else { return };
+        // What looks like a name of a quota must not get other data: Java answers creates with an internal error then.
+        let keepable = |path: &str| !path.starts_with("/zookeeper/quota");
         let mut keep = |path: &str, stat: &Stat| {
             names.seen.insert(path.to_owned(), (stat.version, stat.aversion));
         };
@@ -307,14 +309,18 @@ impl Side {
             }
             (_, Response::Created(path, stat)) => {
                 keep(path, stat);
-                names.created.push(path.clone());
+                if keepable(path) {
+                    names.created.push(path.clone());
+                }
             }
-            (Some(asked), Response::Path(path)) if path.starts_with('/') && path.starts_with(asked) => {
+            (Some(asked), Response::Path(path)) if path.starts_with(asked) && keepable(path) => {
                 names.created.push(path.clone());
             }
             (_, Response::Multi(results)) => {
                 for result in results {
-                    if let MultiResult::Created(path) | MultiResult::Created2(path, _) = result {
+                    if let MultiResult::Created(path) | MultiResult::Created2(path, _) = result
+                        && keepable(path)
+                    {
                         names.created.push(path.clone());
                     }
                 }
