@@ -94,7 +94,7 @@ pub struct SetData<'a> {
 
 impl<'a> Decode<'a> for SetData<'a> {
     fn decode(r: &mut Reader<'a>) -> Result<Self, JuteError> {
-        Ok(SetData { path: r.string()?, data: r.buffer()?, version: r.int()? })
+        Ok(SetData { path: path_or_empty(r)?, data: r.buffer()?, version: r.int()? })
     }
 }
 
@@ -111,8 +111,13 @@ pub struct SetAcl<'a> {
 
 impl<'a> Decode<'a> for SetAcl<'a> {
     fn decode(r: &mut Reader<'a>) -> Result<Self, JuteError> {
-        Ok(SetAcl { path: r.string()?, acl: r.vector(ACL_BYTES_MIN)?, version: r.int()? })
+        Ok(SetAcl { path: path_or_empty(r)?, acl: r.vector(ACL_BYTES_MIN)?, version: r.int()? })
     }
+}
+
+/// A path whose rules are the first thing to be looked at (setData, setACL): a null one breaks them as an empty one does.
+fn path_or_empty<'a>(r: &mut Reader<'a>) -> Result<Cow<'a, str>, JuteError> {
+    Ok(r.string_or_null()?.unwrap_or_default())
 }
 
 /// A path and a number: checkWatches and removeWatches (watcher type), addWatch (mode).

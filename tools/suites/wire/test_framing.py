@@ -62,23 +62,23 @@ def test_a_larger_limit_can_be_configured(start):
 
 
 def test_a_smaller_limit_can_be_configured(start):
-    server = start({}, {"jute.maxbuffer": "1000"})
+    server = start({}, {"jute.maxbuffer": "10000"})
     with Conn(server.port) as c:
         c.connect()
-        c.ok(req.create("/a", b"x" * 900))
+        c.ok(req.create("/a", b"x" * 9900))
         with pytest.raises((Closed, OSError)):
-            c.do(req.create("/b", b"x" * 1000))
+            c.do(req.create("/b", b"x" * 10000))
 
 
 def test_a_reply_may_be_larger_than_the_request_limit(start):
     """Results have no limit on the server's side."""
-    server = start({}, {"jute.maxbuffer": "2000"})
+    server = start({}, {"jute.maxbuffer": "10000"})
     with Conn(server.port) as c:
         c.connect()
-        for i in range(100):
+        for i in range(300):
             c.ok(req.create(f"/{i:090}"))
         got = c.ok(req.get_children("/"))
-        assert len(got.raw) > 4000 and len(got.children) == 101
+        assert len(got.raw) > 20000 and len(got.children) == 301
         c.quit()
 
 

@@ -229,10 +229,15 @@ def test_the_trace_mask_can_be_read_and_set(server):
 WORDS = ["ruok", "isro", "srvr", "stat", "cons", "mntr", "conf", "dirs", "envi", "wchs", "wchc", "wchp", "dump", "srst", "crst", "hash", "gtmk", "stmk"]
 
 
+def ask(server, word):
+    """`word`'s answer. Ours looks at the whitelist when a word is complete, and the eight bytes of stmk are part of it."""
+    return server.word(word.encode() + (bytes(8) if word == "stmk" and server.kind == "ringkeeper" else b""))
+
+
 def test_by_default_only_srvr_is_carried_out(start):
     server = start({"4lw.commands.whitelist": None})
     for word in WORDS:
-        got = server.word(word.encode())
+        got = ask(server, word)
         if word == "srvr":
             assert got.startswith(b"Zookeeper version: ")
         else:
@@ -241,7 +246,7 @@ def test_by_default_only_srvr_is_carried_out(start):
 
 def test_a_list_allows_just_its_words_and_srvr(start):
     server = start({"4lw.commands.whitelist": " ruok , isro,conf "})
-    allowed = {w for w in WORDS if not server.word(w.encode()).endswith(NOT_LISTED)}
+    allowed = {w for w in WORDS if not ask(server, w).endswith(NOT_LISTED)}
     assert allowed == {"ruok", "isro", "conf", "srvr"}
 
 

@@ -80,7 +80,9 @@ impl Shard {
         end_frame(&mut conn.output, start);
         let latency = now.mono.since(since);
         conn.stats.sent += 1;
-        conn.stats.answered(reads::short_name(Some(op)), i64::from(xid.0), answer.zxid, latency, now.wall);
+        // A write that failed leaves no name, as in Java, where the error is thrown before the operation is looked at.
+        let name = if answer.code == Code::Ok { reads::short_name(Some(op)) } else { "NA" };
+        conn.stats.answered(name, i64::from(xid.0), answer.zxid, latency, now.wall);
         let bytes = conn.output.len() - before;
         self.room.stats.packet_sent(bytes);
         self.room.stats.latency(latency);
