@@ -106,14 +106,15 @@ impl<'a> Reader<'a> {
         self.string_or_null()?.ok_or(JuteError::Null)
     }
 
-    /// The element count of a vector; −1 is null. Elements take at least `element_min` bytes each, so a count that the
-    /// rest of the input cannot hold is refused before anything is allocated for it.
+    /// The element count of a vector; −1 is null, and what is below it no elements, as for Java. Elements take at least
+    /// `element_min` bytes each, so a count that the rest of the input cannot hold is refused before anything is allocated
+    /// for it.
     pub fn count(&mut self, element_min: usize) -> Result<Option<usize>, JuteError> {
         let count = self.int()?;
         if count == -1 {
             return Ok(None);
         }
-        let size = usize::try_from(count).map_err(|_| JuteError::Length(count))?;
+        let size = usize::try_from(count).unwrap_or(0);
         if size.saturating_mul(element_min.max(1)) > self.bytes.len() {
             return Err(JuteError::Short);
         }
@@ -295,6 +296,12 @@ mod tests {
     fn a_count_that_the_input_cannot_hold_is_refused() {
         let mut r = Reader::new(&[0x7F, 0xFF, 0xFF, 0xFF, 0, 0]);
         assert_eq!(r.strings(), Err(JuteError::Short));
+    }
+
+    #[test]
+    fn negative_counts_other_than_null_are_no_elements() {
+        assert_eq!(Reader::new(&[0x80, 0, 0, 1]).count(1), Ok(Some(0)));
+        assert_eq!(Reader::new(&[0xFF, 0xFF, 0xFF, 0xFF]).count(1), Ok(None));
     }
 
     #[test]
