@@ -3,6 +3,7 @@
 //! Layouts are private to this room; outside, fields are read through the functions here. Versions and child lists are
 //! immutable once pushed. Only the writer makes and frees them.
 
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -98,23 +99,27 @@ pub struct Version {
     mtime: i64,
     acl: NonNull<acl::Entry>,
     version: i32,
-    aversion: i32,
     crc: u32,
     /// Bytes of data, or one of the two values below; the top bit says that there is an origin.
     size: u32,
 }
 
-/// What a znode has from its creation. Most znodes do not need it: they are as they were created, and nobody's.
+/// What a znode has besides. Most do not need it: they are as they were created, and nobody's.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Origin {
     czxid: i64,
     ctime: i64,
     owner: i64,
+    aversion: i32,
 }
 
+/// Data of a plain version begins right behind the last field, in what would be padding: four bytes make the difference of a
+/// size class for a typical znode.
+const PLAIN_BYTES: usize = offset_of!(Version, size) + size_of::<u32>();
+
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Version>() == 56, "a million znodes feel every word");
+const _: () = assert!(PLAIN_BYTES == 52 && size_of::<Version>() == 56, "a million znodes feel every word");
 
 const WITH_ORIGIN: u32 = 1 << 31;
 const NULL: u32 = WITH_ORIGIN - 1;
@@ -160,14 +165,15 @@ impl Version {
         };
         let size = bytes.map_or(NULL, |bytes| u32::try_from(bytes.len()).expect("data is shorter than 2 GiB"));
         assert!(size == NULL || size < TOMBSTONE, "data is shorter than 2 GiB");
-        let plain = (facts.czxid, facts.ctime, facts.owner) == (facts.mzxid, facts.mtime, 0);
+        let plain = (facts.czxid, facts.ctime, facts.owner, facts.aversion) == (facts.mzxid, facts.mtime, 0, 0);
         let size = if plain { size } else { size | WITH_ORIGIN };
         let version = memory.take(Version::cell_bytes(size)).cast::<Version>();
         // SAFETY: the cell is fresh and has room for what `size` promises.
         unsafe {
             version.write(Version::header(stamp, &facts, size));
             if !plain {
-                let origin = Origin { czxid: facts.czxid, ctime: facts.ctime, owner: facts.owner };
+                let origin =
+                    Origin { czxid: facts.czxid, ctime: facts.ctime, owner: facts.owner, aversion: facts.aversion };
                 version.add(1).cast::<Origin>().write(origin);
             }
             let tail = Version::tail(version);
@@ -179,7 +185,7 @@ impl Version {
                 Some(bytes) => {
                     let blob = shared.unwrap_or_else(|| Blob::make(memory, bytes));
                     blob.as_ref().refs.set(blob.as_ref().refs.get() + 1);
-                    tail.cast::<NonNull<Blob>>().write(blob);
+                    tail.cast::<NonNull<Blob>>().write_unaligned(blob);
                 }
             }
         }
@@ -213,7 +219,6 @@ impl Version {
             mtime: facts.mtime,
             acl: facts.acl,
             version: facts.version,
-            aversion: facts.aversion,
             crc: facts.crc,
             size,
         }
@@ -226,20 +231,22 @@ impl Version {
     unsafe fn tail(version: NonNull<Version>) -> NonNull<u8> {
         // SAFETY: laid out by `make`.
         unsafe {
-            let after = version.add(1);
-            if version.as_ref().size & WITH_ORIGIN == 0 { after.cast() } else { after.cast::<Origin>().add(1).cast() }
+            if version.as_ref().size & WITH_ORIGIN == 0 {
+                version.cast::<u8>().add(PLAIN_BYTES)
+            } else {
+                version.add(1).cast::<Origin>().add(1).cast()
+            }
         }
     }
 
     fn cell_bytes(size: u32) -> usize {
-        let origin = if size & WITH_ORIGIN == 0 { 0 } else { size_of::<Origin>() };
-        size_of::<Version>()
-            + origin
-            + match size & !WITH_ORIGIN {
-                NULL | TOMBSTONE => 0,
-                size if size as usize <= INLINE_BYTES => size as usize,
-                _ => size_of::<NonNull<Blob>>(),
-            }
+        let before = if size & WITH_ORIGIN == 0 { PLAIN_BYTES } else { size_of::<Version>() + size_of::<Origin>() };
+        let data = match size & !WITH_ORIGIN {
+            NULL | TOMBSTONE => 0,
+            size if size as usize <= INLINE_BYTES => size as usize,
+            _ => size_of::<NonNull<Blob>>(),
+        };
+        (before + data).max(size_of::<Version>())
     }
 
     /// Is it a live version, no tombstone?
@@ -262,7 +269,7 @@ impl Version {
             owner: origin.owner,
             acl: this.acl,
             version: this.version,
-            aversion: this.aversion,
+            aversion: origin.aversion,
             crc: this.crc,
         }
     }
@@ -274,7 +281,7 @@ impl Version {
         unsafe {
             let this = version.as_ref();
             if this.size & WITH_ORIGIN == 0 {
-                Origin { czxid: this.mzxid, ctime: this.mtime, owner: 0 }
+                Origin { czxid: this.mzxid, ctime: this.mtime, owner: 0, aversion: 0 }
             } else {
                 version.add(1).cast::<Origin>().read()
             }
@@ -298,7 +305,7 @@ impl Version {
         // SAFETY: written by `make`.
         unsafe {
             (version.as_ref().data_bytes() > INLINE_BYTES)
-                .then(|| Version::tail(version).cast::<NonNull<Blob>>().read())
+                .then(|| Version::tail(version).cast::<NonNull<Blob>>().read_unaligned())
         }
     }
 
