@@ -33,6 +33,7 @@ pub const KNOWN: &[Known] = &[
     known("close_session_event_order", true, "Java: hash order of the ephemerals", "events compared sorted"),
     known("quota_counts_what_is_under_way", true, "Java asks what is applied", "one change at a time with quotas"),
     known("quota_of_the_root_kills", true, "/zookeeper/quota/zookeeper_limits ends Java for good", "never sent"),
+    known("container_flagged_ephemeral", true, "Java takes it for ephemeral until it is applied", "sent alone"),
     known("quota_text_without_sense", true, "a quota node with other text makes Java fail creates", "never sent"),
     known("event_carries_zxid", false, "-1 in 3.8", "not compared"),
     known("lone_check_is_refused", false, "3.8.0 never answers", "never sent"),
@@ -41,6 +42,7 @@ pub const KNOWN: &[Known] = &[
     known("multi_create2_has_stat", false, "since 3.8.2", "never sent"),
     known("watch_modes_add_up", false, "one mode a path in 3.8", "one kind of watch a script"),
     known("persistent_watcher_types", false, "since 3.9", "never sent"),
+    known("check_watches_sees_others", false, "3.8.0 finds watches of others", "never sent"),
     known("ipv6_acl", false, "since 3.9.4", "never sent"),
-    known("delete_container_takes_a_string", false, "3.8.0: all of the body", "never with a changed body"),
+    known("delete_container_takes_a_string", false, "3.8.0: all of the body is the path", "never sent"),
 ];

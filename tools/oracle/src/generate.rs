@@ -110,6 +110,9 @@ impl Generator {
             3 => self.attach(slot),
             4 => {
                 let mut burst = if self.dice.percent(50) { self.burst() } else { Vec::new() };
+                if let [Req::Create { op, flags, .. }] = &mut burst[..] {
+                    *flags = plain_container(*op, *flags);
+                }
                 burst.push(Req::CloseSession);
                 self.send(slot, burst);
                 self.open(slot);
@@ -180,7 +183,17 @@ impl Generator {
 
     fn burst(&mut self) -> Vec<Req> {
         let length = if self.character.quota || self.dice.percent(55) { 1 } else { 1 + self.dice.below(12) };
-        (0..length).map(|_| self.request()).collect()
+        (0..length)
+            .map(|_| {
+                let mut request = self.request();
+                if let Req::Create { op, flags, .. } = &mut request
+                    && length > 1
+                {
+                    *flags = plain_container(*op, *flags);
+                }
+                request
+            })
+            .collect()
     }
 
     fn request(&mut self) -> Req {
@@ -217,8 +230,8 @@ impl Generator {
                     .collect();
                 Req::MultiRead(members)
             }
-            81..=82 => Req::CheckWatches(self.path(), self.watcher_type()),
-            83..=84 => Req::RemoveWatches(self.path(), self.watcher_type()),
+            81..=82 if self.character.era == Era::V39 => Req::CheckWatches(self.path(), self.watcher_type()),
+            81..=84 => Req::RemoveWatches(self.path(), self.watcher_type()),
             85..=89 => self.add_watch(),
             90 => self.set_watches(),
             91..=92 => {
@@ -233,7 +246,7 @@ impl Generator {
             }
             93..=94 => Req::GetAllChildrenNumber(self.any_path()),
             95 => Req::WhoAmI,
-            96 if !self.character.acl => Req::DeleteContainer(self.path()),
+            96 if !self.character.acl && self.character.era == Era::V39 => Req::DeleteContainer(self.path()),
             97 => Req::Reconfig {
                 joining: self.dice.of(&[None, Some("server.5=localhost:1:2;3".to_owned())]),
                 leaving: self.dice.of(&[None, Some("1".to_owned()), Some("x".to_owned())]),
@@ -336,6 +349,7 @@ impl Generator {
                 let flags = self.member_flags();
                 let ops = [Op::Create, Op::Create, Op::Create2, Op::CreateContainer];
                 let op = if self.character.era == Era::V38 { Op::Create } else { self.dice.of(&ops) };
+                let flags = plain_container(op.as_i32(), flags);
                 Member::Create {
                     op: op.as_i32(),
                     path: self.path_for(flags),
@@ -365,9 +379,6 @@ impl Generator {
             match self.request() {
                 // A changed byte may make a ttl negative, and Java dies of that.
                 Req::CreateTtl { .. } | Req::Multi(_) | Req::Mangled { .. } | Req::Reconfig { .. } => {}
-                // Its body is read otherwise in 3.8.
-                Req::DeleteContainer(_) if self.character.era == Era::V38 => {}
-                // A changed path may be anywhere, also where nobody cleans up; a changed flag is a watch of another kind.
                 request => break request,
             }
         };
@@ -559,6 +570,16 @@ impl Generator {
             _ => ("world", "anyone"),
         };
         (perms, scheme.to_owned(), id.to_owned())
+    }
+}
+
+/// A container with the flag of an ephemeral is one for Java until it is applied: its session's end deletes it, and it takes
+/// no children. So what Java answers behind it is a matter of luck.
+fn plain_container(op: i32, flags: i32) -> i32 {
+    match flags {
+        1 if op == Op::CreateContainer.as_i32() => 0,
+        3 if op == Op::CreateContainer.as_i32() => 2,
+        _ => flags,
     }
 }
 

@@ -183,6 +183,11 @@ fn run(servers: &Servers, plan: &Plan) -> io::Result<bool> {
         number += 1;
     }
     sent += pair.requests;
+    println!("answers of the last pair of servers, by operation and error:");
+    for (operation, errors) in &pair.tally {
+        let errors: Vec<String> = errors.iter().rev().map(|(err, count)| format!("{err} {count}")).collect();
+        println!("  {operation}: {}", errors.join(", "));
+    }
     println!("{sent} requests in {} sequences, {:.0} s", passed + failed as u64, began.elapsed().as_secs_f64());
     println!("oracle: {passed} passed, {failed} failed");
     Ok(failed == 0)

@@ -1,5 +1,6 @@
 //! Both servers in lockstep, and the first place where they differ.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::script::{Attach, Names, Req, Step, Version};
@@ -34,7 +35,12 @@ pub struct Pair {
     closed_since: Vec<usize>,
     /// Requests sent so far.
     pub requests: u64,
+    /// Answers so far, by operation and error; events as an operation.
+    pub tally: Tally,
 }
+
+/// Answers by operation and error.
+pub type Tally = BTreeMap<String, BTreeMap<i32, u64>>;
 
 impl Pair {
     /// Starts both on fresh directories.
@@ -53,7 +59,15 @@ impl Pair {
         let java = Side::new(java, era)?;
         let mut ours = Side::new(ours, era)?;
         ours.counts_malformed = era == Era::V39;
-        Ok(Pair { java, ours, servers: Vec::new(), namespaces: 0, closed_since: Vec::new(), requests: 0 })
+        Ok(Pair {
+            java,
+            ours,
+            servers: Vec::new(),
+            namespaces: 0,
+            closed_since: Vec::new(),
+            requests: 0,
+            tally: Tally::new(),
+        })
     }
 
     /// What Java is.
@@ -174,6 +188,12 @@ impl Pair {
         ours: Vec<String>,
     ) -> Result<Vec<String>, Difference> {
         if java == ours || (java.len() == ours.len() && self.excused(&java, &ours)) {
+            for line in &java {
+                let mut words = line.split(' ');
+                let name = words.next().unwrap_or_default();
+                let err = words.skip_while(|word| *word != "err").nth(1).and_then(|err| err.parse().ok());
+                *self.tally.entry(name.to_owned()).or_default().entry(err.unwrap_or(0)).or_default() += 1;
+            }
             return Ok(java);
         }
         Err(Difference { step, what: what.to_owned(), java, ours })
