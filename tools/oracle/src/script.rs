@@ -348,3 +348,47 @@ impl Member {
 fn list(entries: &[Entry]) -> Vec<Acl> {
     entries.iter().map(|(perms, scheme, id)| Acl { perms: *perms, id: Id::new(scheme, id) }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate;
+    use crate::side::Era;
+
+    #[test]
+    fn a_script_is_the_same_when_read_back() {
+        for number in 0..20 {
+            for step in generate::script(1, number, 200, Era::V39) {
+                let text = serde_json::to_string(&step).unwrap();
+                assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_become_real_ones() {
+        let created = vec!["/n1/old".to_owned(), "/n1/new0000000003".to_owned()];
+        let names = Names { prefix: "/n1".to_owned(), created, ..Names::default() };
+        let cases = [
+            ("/", "/n1"),
+            ("/a/b", "/n1/a/b"),
+            ("?/a", "/zookeeper/quota/n1/a"),
+            ("@0", "/n1/new0000000003"),
+            ("@1/x", "/n1/old/x"),
+            ("@7", "/n1/a"),
+            ("!", ""),
+            ("!//", "//"),
+        ];
+        for (written, real) in cases {
+            assert_eq!(names.path(written), real, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_mangled_request_is_changed_where_it_says() {
+        let of = Box::new(Req::Sync("!/ab".to_owned()));
+        let mangled = Req::Mangled { of, cut: Some(6), flips: vec![(4, 1)], tail: vec![9] };
+        let wire = mangled.wire(&Names::default(), &|_| 0);
+        assert_eq!((wire.op, wire.body), (9, vec![0, 0, 0, 3, b'/' ^ 1, b'a', 9]));
+    }
+}

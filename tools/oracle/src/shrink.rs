@@ -93,3 +93,29 @@ pub fn shrink(
     }
     (steps, difference)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::Version;
+
+    #[test]
+    fn what_does_not_matter_is_taken_out() {
+        let open = |slot| Step::Open { slot, timeout_ms: 1, read_only: None };
+        let bad = Req::Delete("/bad".to_owned(), Version::Is(0));
+        let noise = || Req::Sync("/noise".to_owned());
+        let mut steps = vec![open(0), open(1)];
+        steps.extend((0..40).map(|_| Step::Send(0, vec![noise(), noise()])));
+        steps.push(Step::Send(1, vec![noise(), bad.clone(), noise()]));
+        let mut fails = |steps: &[Step]| {
+            let step =
+                steps.iter().position(|step| matches!(step, Step::Send(1, requests) if requests.contains(&bad)))?;
+            let opened = steps[..step].contains(&open(1));
+            opened.then(|| Difference { step, what: String::new(), java: Vec::new(), ours: Vec::new() })
+        };
+        let first = fails(&steps).unwrap();
+        let (short, found) = shrink(steps, first, Duration::from_secs(60), &mut fails);
+        assert_eq!(short, [open(1), Step::Send(1, vec![bad.clone()])]);
+        assert_eq!(found.step, 1);
+    }
+}
