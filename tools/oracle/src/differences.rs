@@ -34,6 +34,13 @@ pub const KNOWN: &[Known] = &[
     known("quota_counts_what_is_under_way", true, "Java asks what is applied", "one change at a time with quotas"),
     known("quota_of_the_root_kills", true, "/zookeeper/quota/zookeeper_limits ends Java for good", "never sent"),
     known("container_flagged_ephemeral", true, "Java takes it for ephemeral until it is applied", "sent alone"),
+    known("set_acl_counts_when_applied", true, "Java judges pipelined writes by the old list", "last of its burst"),
+    known(
+        "late_end_forgets_the_new",
+        true,
+        "Java, when slow to notice an end",
+        "the end is waited for before coming back",
+    ),
     known("quota_text_without_sense", true, "a quota node with other text makes Java fail creates", "never sent"),
     known("event_carries_zxid", false, "-1 in 3.8", "not compared"),
     known("lone_check_is_refused", false, "3.8.0 never answers", "never sent"),

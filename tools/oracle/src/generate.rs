@@ -184,8 +184,12 @@ impl Generator {
     fn burst(&mut self) -> Vec<Req> {
         let length = if self.character.quota || self.dice.percent(55) { 1 } else { 1 + self.dice.below(12) };
         (0..length)
-            .map(|_| {
+            .map(|place| {
                 let mut request = self.request();
+                // Java judges what comes behind a setACL by the old list, until the new one is applied.
+                while self.character.acl && place + 1 < length && sets_acl(&request) {
+                    request = self.request();
+                }
                 if let Req::Create { op, flags, .. } = &mut request
                     && length > 1
                 {
@@ -461,6 +465,10 @@ impl Generator {
     }
 
     fn own_path(&mut self) -> String {
+        // A few paths come again and again, so that requests meet.
+        if self.dice.percent(50) {
+            return self.dice.of(&["/a", "/b", "/a/b", "/a/a", "/b/a", "/c", "/a/b/c"]).to_owned();
+        }
         match self.dice.below(20) {
             0..=1 => format!("@{}", self.dice.below(6)),
             2 => format!("@{}/x", self.dice.below(4)),
@@ -580,6 +588,14 @@ fn plain_container(op: i32, flags: i32) -> i32 {
         1 if op == Op::CreateContainer.as_i32() => 0,
         3 if op == Op::CreateContainer.as_i32() => 2,
         _ => flags,
+    }
+}
+
+fn sets_acl(request: &Req) -> bool {
+    match request {
+        Req::SetAcl(..) => true,
+        Req::Mangled { of, .. } => sets_acl(of),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use client::wire::{self, next_frame};
@@ -142,10 +142,16 @@ impl Side {
         }
     }
 
-    /// Closes the slot's socket.
-    pub fn drop_link(&mut self, slot: usize) {
-        if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.link = None;
+    /// Closes the slot's socket, and waits until the server has done so too. A Java server that notices only after the
+    /// session has come back forgets the new connection instead of the old one.
+    pub fn drop_link(&mut self, slot: usize) -> String {
+        let Some(mut link) = self.slots.get_mut(&slot).and_then(|slot| slot.link.take()) else { return String::new() };
+        if link.stream.shutdown(Shutdown::Write).is_err() {
+            return format!("{:?}", Gone::Closed);
+        }
+        match link.receive(Instant::now() + WAIT_MAX) {
+            Ok(payload) => format!("still {payload:?}"),
+            Err(gone) => format!("{gone:?}"),
         }
     }
 
