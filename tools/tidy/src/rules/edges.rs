@@ -68,8 +68,8 @@ mod tests {
             [
                 "engine/proto: may not depend on tree; allowed are ",
                 "engine/tree: may not depend on sessions (for its tests); allowed are proto",
-                "server/sessions: may not depend on client; allowed are proto, host",
-                "server/sessions: may not depend on ringkeeper (for its tests); allowed are proto, host",
+                "server/sessions: may not depend on client; allowed are proto, host, pipeline",
+                "server/sessions: may not depend on ringkeeper (for its tests); allowed are proto, host, pipeline",
             ]
         );
     }
