@@ -257,7 +257,10 @@ pub fn decode_txn<'a>(op: Op, r: &mut Reader<'a>) -> Result<Txn<'a>, JuteError> 
         Op::SetAcl => Txn::SetAcl { path: r.string()?, acl: acl(r)?, version: r.int()? },
         Op::Check => Txn::Check { path: r.string()?, version: r.int()? },
         Op::CreateSession => Txn::CreateSession { timeout_ms: r.int()? },
-        Op::CloseSession => Txn::CloseSession { paths: if r.is_empty() { None } else { Some(r.strings()?) } },
+        // Written without a list, with nothing or only a digest behind the header (disk-formats.md §4). A list that takes as
+        // many bytes as a digest and begins as one would hold two empty paths, which no transaction does.
+        Op::CloseSession if r.is_empty() || is_digest(r.rest()) => Txn::CloseSession { paths: None },
+        Op::CloseSession => Txn::CloseSession { paths: Some(r.strings()?) },
         Op::Error => Txn::Error { err: r.int()? },
         Op::Multi => {
             // A member takes its type and a length at least.
@@ -295,6 +298,13 @@ pub fn decode_digest(r: &mut Reader<'_>) -> Option<TxnDigest> {
     Some(TxnDigest { version: r.int().ok()?, tree: r.long().ok()? as u64 })
 }
 
+/// Bytes of a digest.
+const DIGEST_BYTES: usize = 12;
+
+fn is_digest(bytes: &[u8]) -> bool {
+    bytes.len() == DIGEST_BYTES && bytes.starts_with(&DIGEST_VERSION.to_be_bytes())
+}
+
 /// Appends the digest behind a transaction.
 pub fn put_digest(out: &mut Vec<u8>, tree: u64) {
     put_int(out, DIGEST_VERSION);
@@ -329,6 +339,18 @@ mod tests {
         assert!(failed.is_error());
         round_trip(Op::CloseSession, &Txn::CloseSession { paths: Some(vec!["/x".into()]) });
         round_trip(Op::CloseSession, &Txn::CloseSession { paths: None });
+    }
+
+    #[test]
+    fn the_end_of_a_session_without_a_list_keeps_its_digest() {
+        let mut bytes = Vec::new();
+        put_digest(&mut bytes, 7);
+        let mut r = Reader::new(&bytes);
+        assert_eq!(decode_txn(Op::CloseSession, &mut r), Ok(Txn::CloseSession { paths: None }));
+        assert_eq!(decode_digest(&mut r), Some(TxnDigest { version: DIGEST_VERSION, tree: 7 }));
+        // A list of one path is as long as a digest may be, and is a list.
+        let list = Txn::CloseSession { paths: Some(vec!["/abc".into()]) };
+        round_trip(Op::CloseSession, &list);
     }
 
     #[test]
