@@ -208,7 +208,9 @@ impl<'a> Driver<'a> {
             let end_ns = self.shared.end_ns.load(Ordering::Relaxed);
             if now_ns >= end_ns {
                 let late = self.connections.iter().any(|connection| connection.outstanding() > 0);
-                if (!late && self.waiting.is_empty()) || now_ns >= end_ns + DRAIN.as_nanos() as u64 {
+                // Requests that became due since the last look are still owed.
+                let owed = self.interval_ns.is_some() && self.next_due < end_ns as f64;
+                if (!late && !owed && self.waiting.is_empty()) || now_ns >= end_ns + DRAIN.as_nanos() as u64 {
                     break;
                 }
             }
