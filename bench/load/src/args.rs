@@ -19,8 +19,6 @@ pub struct Args {
 pub enum Command {
     /// Drive one server that is already running.
     Run(RunArgs),
-    /// Start two servers, drive them in turn with get and set at 50x16, 50x1 and 1x1, and print a table in Markdown.
-    Compare(CompareArgs),
 }
 
 /// What the requests do.
@@ -35,6 +33,8 @@ pub enum Op {
     Create,
     /// getData and setData, in the proportion of --read-percent.
     Mix,
+    /// create of a new znode and delete of the same, by turns.
+    Churn,
 }
 
 /// Options of `load run`.
@@ -90,38 +90,6 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// Options of `load compare`.
-#[derive(clap::Args, Clone, Debug)]
-pub struct CompareArgs {
-    /// First server: NAME,ADDRESS,COMMAND. The command is run by `sh -c` and must stay in the foreground (say `exec`).
-    #[arg(long)]
-    pub left: String,
-    /// Second server, in the same form; ratios are first divided by second.
-    #[arg(long)]
-    pub right: String,
-    /// Rounds; the table shows medians.
-    #[arg(long, default_value_t = 3)]
-    pub rounds: usize,
-    /// Seconds to measure each time.
-    #[arg(long, default_value_t = 5.0)]
-    pub seconds: f64,
-    /// Seconds before measuring begins, each time.
-    #[arg(long, default_value_t = 2.0)]
-    pub warm_up: f64,
-    /// Seconds of 50x16 gets and of sets each, before the first round, for servers that compile as they run.
-    #[arg(long, default_value_t = 5.0)]
-    pub prelude: f64,
-    /// Bytes of data per znode.
-    #[arg(long, default_value_t = 100)]
-    pub size: usize,
-    /// Number of znodes.
-    #[arg(long, default_value_t = 1000)]
-    pub keys: usize,
-    /// Allow addresses of other machines.
-    #[arg(long)]
-    pub any_address: bool,
-}
-
 /// One run, checked.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -153,6 +121,8 @@ pub struct Plan {
     pub pid: Option<u32>,
     /// 1 to the number of connections.
     pub threads: usize,
+    /// Keep every latency with the time at which it began, beside the histogram.
+    pub keep_samples: bool,
 }
 
 impl RunArgs {
@@ -190,6 +160,7 @@ impl RunArgs {
             count: self.count,
             pid: self.pid,
             threads: at_least_one("threads", self.threads)?.min(connections),
+            keep_samples: false,
         })
     }
 }
@@ -208,10 +179,8 @@ mod tests {
 
     fn plan(args: &[&str]) -> Result<Plan, String> {
         let args = Args::try_parse_from(["load", "run"].iter().chain(args)).map_err(|error| error.to_string())?;
-        match args.command {
-            Command::Run(run) => run.plan(),
-            Command::Compare(_) => Err("not a run".to_owned()),
-        }
+        let Command::Run(run) = args.command;
+        run.plan()
     }
 
     #[test]

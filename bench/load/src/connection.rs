@@ -13,6 +13,7 @@ use crate::workload::Workload;
 
 /// See the module's page.
 pub struct Connection {
+    number: usize,
     stream: TcpStream,
     out: Vec<u8>,
     sent: usize,
@@ -38,16 +39,17 @@ pub struct Done {
 
 impl Connection {
     /// Connects, establishes a session with the longest timeout that servers give, and stops blocking.
-    pub fn open(address: SocketAddr) -> Result<Connection, String> {
+    pub fn open(address: SocketAddr, number: usize) -> Result<Connection, String> {
         let options = Options { timeout_ms: 40_000, ..Options::default() };
         let session = Session::connect(address, &options).map_err(|error| format!("{address}: {error}"))?;
         let stream = session.stream().try_clone().map_err(|error| error.to_string())?;
-        Connection::over(stream).map_err(|error| format!("{address}: {error}"))
+        Connection::over(stream, number).map_err(|error| format!("{address}: {error}"))
     }
 
-    fn over(stream: TcpStream) -> io::Result<Connection> {
+    fn over(stream: TcpStream, number: usize) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
         Ok(Connection {
+            number,
             stream,
             out: Vec::new(),
             sent: 0,
@@ -69,7 +71,7 @@ impl Connection {
     pub fn submit(&mut self, workload: &mut Workload, due_ns: u64) {
         let xid = Xid(self.next_xid);
         self.next_xid = self.next_xid.checked_add(1).unwrap_or(1);
-        workload.put_next(&mut self.out, xid);
+        workload.put_next(&mut self.out, self.number, xid);
         self.outstanding.push_back((xid, Some(due_ns)));
     }
 

@@ -35,6 +35,7 @@ pub type Latencies = Histogram<u64>;
 /// What one thread measured.
 struct Part {
     latencies: Latencies,
+    samples: Vec<(u64, u64)>,
     errors: u64,
     completed: u64,
     unanswered: u64,
@@ -68,9 +69,14 @@ struct Shared {
 
 /// Runs a plan; the znodes must be there.
 pub fn run(plan: &Plan) -> Result<Report, String> {
+    run_until(plan, || false)
+}
+
+/// Runs a plan, and ends early when `stop` says so, which is asked every few ms once the window is open.
+pub fn run_until(plan: &Plan, stop: impl Fn() -> bool) -> Result<Report, String> {
     let mut groups: Vec<Vec<Connection>> = (0..plan.threads).map(|_| Vec::new()).collect();
     for at in 0..plan.connections {
-        groups[at % plan.threads].push(Connection::open(plan.address)?);
+        groups[at % plan.threads].push(Connection::open(plan.address, at)?);
     }
     let label = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros()).to_string();
     let begin_ns = plan.warm_up.as_nanos() as u64;
@@ -90,7 +96,7 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
                 scope.spawn(move || Driver::new(plan, clock, shared, number, connections, workload)?.drive())
             })
             .collect();
-        let usage = watch_cpu(plan, clock, &shared, || threads.iter().all(|thread| thread.is_finished()));
+        let usage = watch_cpu(plan, clock, &shared, stop, || threads.iter().all(|thread| thread.is_finished()));
         let parts: Result<Vec<Part>, String> =
             threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked".to_owned())?).collect();
         (parts, usage)
@@ -112,6 +118,8 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         errors: sum(|part| part.errors),
         unanswered: sum(|part| part.unanswered),
         latencies,
+        samples: parts.into_iter().flat_map(|part| part.samples).collect(),
+        started: clock.start,
         server_cpu: usage.server,
         own_cpu: usage.own,
     })
@@ -124,15 +132,24 @@ struct Usage {
 }
 
 /// Reads the CPU clocks at both ends of the window.
-fn watch_cpu(plan: &Plan, clock: Clock, shared: &Shared, finished: impl Fn() -> bool) -> Result<Usage, String> {
+fn watch_cpu(
+    plan: &Plan,
+    clock: Clock,
+    shared: &Shared,
+    stop: impl Fn() -> bool,
+    finished: impl Fn() -> bool,
+) -> Result<Usage, String> {
     let read = || Ok::<_, String>((plan.pid.map(cpu::of).transpose()?, cpu::own()?));
     clock.until(clock.begin_ns);
     let (server_before, own_before) = read()?;
     // The end may come early, when enough requests were measured.
     while clock.now_ns() < shared.end_ns.load(Ordering::Relaxed) && !finished() {
         let rest = shared.end_ns.load(Ordering::Relaxed).saturating_sub(clock.now_ns());
-        let nap = if plan.count.is_some() { rest.min(1_000_000) } else { rest.min(50_000_000) };
+        let nap = if plan.count.is_some() { rest.min(1_000_000) } else { rest.min(5_000_000) };
         thread::sleep(Duration::from_nanos(nap));
+        if stop() {
+            shared.end_ns.fetch_min(clock.now_ns(), Ordering::Relaxed);
+        }
     }
     let (server_after, own_after) = read()?;
     let end_ns = shared.end_ns.load(Ordering::Relaxed);
@@ -159,6 +176,7 @@ struct Driver<'a> {
     /// Open loop: requests that are due and that no connection has room for.
     waiting: VecDeque<u64>,
     next_connection: usize,
+    keep_samples: bool,
     epoll: OwnedFd,
     part: Part,
 }
@@ -188,8 +206,9 @@ impl<'a> Driver<'a> {
             next_due: plan.rate.map_or(0.0, |rate| 1e9 * number as f64 / rate),
             waiting: VecDeque::new(),
             next_connection: 0,
+            keep_samples: plan.keep_samples,
             epoll,
-            part: Part { latencies: new_latencies(), errors: 0, completed: 0, unanswered: 0 },
+            part: Part { latencies: new_latencies(), samples: Vec::new(), errors: 0, completed: 0, unanswered: 0 },
         })
     }
 
@@ -284,12 +303,16 @@ impl<'a> Driver<'a> {
 
     fn serve(&mut self, at: usize, flags: epoll::EventFlags) -> Result<(), String> {
         if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
-            let Driver { connections, clock, shared, part, .. } = self;
+            let Driver { connections, clock, shared, part, keep_samples, .. } = self;
             let now_ns = clock.now_ns();
             let received = connections[at].receive(|done| {
                 let end_ns = shared.end_ns.load(Ordering::Relaxed);
                 if (clock.begin_ns..end_ns).contains(&done.due_ns) {
-                    part.latencies.saturating_record(now_ns.saturating_sub(done.due_ns));
+                    let latency_ns = now_ns.saturating_sub(done.due_ns);
+                    part.latencies.saturating_record(latency_ns);
+                    if *keep_samples {
+                        part.samples.push((done.due_ns, latency_ns));
+                    }
                     part.errors += u64::from(done.err != 0);
                 }
                 if (clock.begin_ns..end_ns).contains(&now_ns) {

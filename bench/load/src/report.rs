@@ -1,7 +1,7 @@
 //! What a run found, for people and for programs.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -30,6 +30,10 @@ pub struct Report {
     pub unanswered: u64,
     /// Of every request that was due within the window.
     pub latencies: Latencies,
+    /// If the plan wanted them: ns from the start of the run to when a request was due, and its latency in ns.
+    pub samples: Vec<(u64, u64)>,
+    /// Start of the run, warm-up included.
+    pub started: Instant,
     /// CPU time of the server within the window.
     pub server_cpu: Option<Duration>,
     /// CPU time of this process within the window.
@@ -81,6 +85,11 @@ impl Report {
         self.server_cpu.map(|time| time.as_secs_f64() * 1e6 / self.completed as f64)
     }
 
+    /// Cores that the load generator used.
+    pub fn own_cores(&self) -> f64 {
+        self.cores(self.own_cpu)
+    }
+
     fn cores(&self, time: Duration) -> f64 {
         if self.seconds > 0.0 { time.as_secs_f64() / self.seconds } else { 0.0 }
     }
@@ -108,7 +117,7 @@ impl Report {
             },
             server_cpu_us_per_operation: self.server_cpu_us(),
             server_cores: self.server_cpu.map(|time| self.cores(time)),
-            load_cores: self.cores(self.own_cpu),
+            load_cores: self.own_cores(),
         };
         serde_json::to_string(&json).expect("numbers and names are JSON")
     }
@@ -132,7 +141,7 @@ impl fmt::Display for Report {
             let cores = self.cores(time);
             writeln!(f, "  server CPU    {per_operation:.2} s per million operations, {cores:.2} cores")?;
         }
-        writeln!(f, "  load's CPU    {:.2} cores", self.cores(self.own_cpu))?;
+        writeln!(f, "  load's CPU    {:.2} cores", self.own_cores())?;
         if self.errors > 0 || self.unanswered > 0 {
             writeln!(f, "  {} errors, {} without an answer", self.errors, self.unanswered)?;
         }

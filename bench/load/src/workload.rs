@@ -35,17 +35,27 @@ impl Workload {
         }
     }
 
-    /// Appends the next request's frame.
-    pub fn put_next(&mut self, out: &mut Vec<u8>, xid: Xid) {
+    /// Appends the next request's frame, of connection `connection`, whose requests are numbered from 1 without gaps.
+    pub fn put_next(&mut self, out: &mut Vec<u8>, connection: usize, xid: Xid) {
         let get = match self.op {
             Op::Get => true,
             Op::Set => false,
             Op::Mix => self.draw(100) < u64::from(self.read_percent),
+            // A connection's requests are served in order: what an odd one creates is there for the next to delete.
+            Op::Churn if xid.0 % 2 == 0 => {
+                let path = self.churned(connection, xid.0 - 1);
+                Request::Delete(&path, -1).put_frame(out, xid);
+                return;
+            }
+            Op::Churn => {
+                let path = self.churned(connection, xid.0);
+                self.put_create(out, xid, &path);
+                return;
+            }
             Op::Create => {
                 let path = format!("{}/{}-{}", self.prefix, self.label, self.created);
                 self.created += 1;
-                let (data, acl) = (Some(self.data.as_slice()), self.acl.as_slice());
-                Request::Create { op: ZkOp::Create, path: &path, data, acl, flags: 0 }.put_frame(out, xid);
+                self.put_create(out, xid, &path);
                 return;
             }
         };
@@ -55,6 +65,15 @@ impl Workload {
             true => Request::GetData(path, false).put_frame(out, xid),
             false => Request::SetData(path, Some(&self.data), -1).put_frame(out, xid),
         }
+    }
+
+    fn churned(&self, connection: usize, number: i32) -> String {
+        format!("{}/{}-{connection}-{number}", self.prefix, self.label)
+    }
+
+    fn put_create(&self, out: &mut Vec<u8>, xid: Xid, path: &str) {
+        let (data, acl) = (Some(self.data.as_slice()), self.acl.as_slice());
+        Request::Create { op: ZkOp::Create, path, data, acl, flags: 0 }.put_frame(out, xid);
     }
 
     /// A number below `bound` from xorshift64*.

@@ -140,6 +140,7 @@ pub const ROWS: &[Row] = &[
     of_kind(Kind::Tool, "tools/tidy", &[]),
     // --- bench: a load generator knows the wire; small benches know one room each
     of_kind(Kind::Bench, "bench/load", &["proto", "client"]),
+    of_kind(Kind::Bench, "bench/compare", &["proto", "client", "load"]),
     of_kind(
         Kind::Bench,
         "bench/micro",
@@ -171,8 +172,11 @@ mod tests {
                     assert_eq!(used.kind, Kind::Decides, "{} -> {}", row.name(), used.name());
                 }
                 let product = matches!(row.kind, Kind::Decides | Kind::Acts | Kind::Binary);
+                let among_benches = row.kind == Kind::Bench && used.kind == Kind::Bench;
                 assert!(
-                    matches!(used.kind, Kind::Decides | Kind::Acts) || (!product && used.kind == Kind::Tool),
+                    matches!(used.kind, Kind::Decides | Kind::Acts)
+                        || (!product && used.kind == Kind::Tool)
+                        || among_benches,
                     "{} -> {}",
                     row.name(),
                     used.name()

@@ -76,6 +76,7 @@ fn plan(address: SocketAddr) -> Plan {
         count: None,
         pid: Some(std::process::id()),
         threads: 1,
+        keep_samples: false,
     }
 }
 
@@ -110,4 +111,32 @@ fn a_closed_loop_ends_after_the_count() {
     assert!(report.server_cpu.is_some());
     let json = report.json();
     assert!(json.contains("\"op\":\"mix\"") && json.contains("\"p999\":"), "{json}");
+}
+
+#[test]
+fn a_run_ends_when_it_is_told_to_and_keeps_samples_if_wanted() {
+    let seen = AtomicU64::new(0);
+    let plan = Plan { rate: Some(1000.0), keep_samples: true, ..plan(server(0)) };
+    let stop = || seen.fetch_add(1, Ordering::Relaxed) == 10;
+    let report = run_until(&Plan { measure: Duration::from_secs(60), ..plan }, stop).unwrap();
+    assert!(report.seconds < 60.0, "{}", report.seconds);
+    assert_eq!(report.samples.len() as u64, report.latencies.len());
+    assert!(report.samples.iter().all(|(due_ns, _)| *due_ns as f64 <= report.seconds * 1e9));
+}
+
+#[test]
+fn churn_deletes_what_it_created_on_the_same_connection() {
+    let plan = Plan { op: Op::Churn, ..plan("127.0.0.1:1".parse().unwrap()) };
+    let mut workload = Workload::new(&plan, 0, "label");
+    let paths: Vec<(i32, String)> = [(7, 1), (7, 2), (8, 1)]
+        .into_iter()
+        .map(|(connection, xid)| {
+            let mut out = Vec::new();
+            workload.put_next(&mut out, connection, Xid(xid));
+            let number = |at: usize| i32::from_be_bytes(out[at..at + 4].try_into().unwrap());
+            (number(8), String::from_utf8(out[16..16 + number(12) as usize].to_vec()).unwrap())
+        })
+        .collect();
+    let path = |connection| format!("/load/label-0-{connection}-1");
+    assert_eq!(paths, [(1, path(7)), (2, path(7)), (1, path(8))]);
 }
