@@ -24,6 +24,7 @@ pub const MANUAL: &[&str] = &[
     "A heap that cannot swap: `-Xms` and `-Xmx` as the command below says, well below the machine's memory.",
     "`preAllocSize`, `snapCount`, `forceSync`, `globalOutstandingLimit` and the garbage collector: as they are by default.",
     "`maxClientCnxns=0`, because all load comes from one address (default: 60 connections per address).",
+    "`clientPortListenBacklog` as it is by default: 50 for Java. Where more connect at once, Linux lets the rest try again after a second.",
     "Admin server off and no request log: nothing that costs. Java logs errors only, the guide's configuration logs more.",
     "The Java server is warmed up with every kind of load before anything is measured.",
 ];
