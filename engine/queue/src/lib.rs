@@ -1,4 +1,5 @@
-//! The hop from one thread to another: bounded rings with one producer and one consumer, and a bell for the sleeper.
+//! The hop from one thread to another: bounded rings with one producer and one consumer, a bell for the sleeper, and a
+//! broadcast of one thread to several.
 //!
 //! A stage that feeds another owns a [`Producer`]; the other owns the [`Consumer`] and one [`Bell`] for all the rings
 //! it reads. The protocol, in full:
@@ -12,6 +13,7 @@
 //! Kept out: how a thread sleeps and how it is woken, which is for those who act.
 
 mod bell;
+pub mod broadcast;
 mod ring;
 mod sync;
 

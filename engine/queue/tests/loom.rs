@@ -5,10 +5,13 @@
 #![cfg(loom)]
 
 use loom::{
-    sync::{Arc, Notify},
+    sync::{
+        Arc, Notify,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
-use queue::{Bell, Consumer, channel};
+use queue::{Bell, Consumer, broadcast::broadcast, channel};
 
 #[test]
 fn items_arrive_once_and_in_order_through_a_ring_that_fills_up() {
@@ -93,6 +96,63 @@ fn one_bell_serves_two_producers() {
         assert_eq!(seen, [1, 2]);
         pushing_left.join().unwrap();
         pushing_right.join().unwrap();
+    });
+}
+
+#[test]
+fn what_one_receiver_acted_on_every_other_finds() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let (mut sender, mut receivers) = broadcast(2, 1);
+        let (mut second, mut first) = (receivers.pop().unwrap(), receivers.pop().unwrap());
+        let acted = Arc::new(AtomicBool::new(false));
+        let told = acted.clone();
+        let sending = thread::spawn(move || {
+            sender.send(7);
+            sender.release(|_| {});
+        });
+        let acting = thread::spawn(move || {
+            if first.take().is_some() {
+                // Its client hears of it, and turns to the other receiver.
+                told.store(true, Ordering::Release);
+            }
+        });
+        if acted.load(Ordering::Acquire) {
+            assert!(second.is_behind());
+            assert_eq!(second.take().as_deref(), Some(&7));
+        }
+        sending.join().unwrap();
+        acting.join().unwrap();
+    });
+}
+
+#[test]
+fn a_receiver_that_begins_to_listen_sleeps_over_nothing() {
+    loom::model(|| {
+        let (bell, alarm) = bell();
+        let (mut sender, mut receivers) = broadcast(1, 2);
+        let mut receiver = receivers.pop().unwrap();
+        let sender_bell = bell.clone();
+        let sending = thread::spawn(move || {
+            sender.send(7);
+            sender.release(|_| {
+                sender_bell.ring();
+            });
+        });
+        receiver.listen(true);
+        loop {
+            if let Some(item) = receiver.take() {
+                assert_eq!(*item, 7);
+                break;
+            }
+            bell.prepare_sleep();
+            if !receiver.is_behind() {
+                alarm.wait();
+            }
+            bell.awake();
+        }
+        sending.join().unwrap();
     });
 }
 

@@ -60,8 +60,8 @@ impl TxnSink for Sink<'_> {
 
 /// What the world must do for the write stage.
 pub enum Effect {
-    /// Something was published: wake the shards of other threads.
-    WakeShards,
+    /// Something was published that this shard should look at now: wake its thread.
+    WakeShard(u16),
     /// Write a snapshot of `tree`, which is pinned at the point's zxid; then call [`WriteStage::snapshot_done`].
     Snapshot(SnapshotPoint, tree::Reader),
 }
@@ -219,9 +219,7 @@ impl WriteStage {
         self.sequencer.committed(zxid, &mut items);
         // Before the shards hear of it: a snapshot pins its zxid while nothing can have passed it.
         self.snapshot_if_due(effects);
-        if self.stream.publish(items) {
-            effects.push(Effect::WakeShards);
-        }
+        self.stream.publish(items, |shard| effects.push(Effect::WakeShard(shard)));
         self.tell_gauges();
     }
 

@@ -9,7 +9,7 @@ use wal::segment::Done;
 
 use crate::background::OpenSegment;
 
-/// To one of the pinned threads.
+/// To one of the threads of the hot path.
 pub enum Letter {
     /// A connection for the shard.
     Adopt(OwnedFd, SocketAddr),

@@ -30,10 +30,11 @@ impl Placement {
         let threads = match (cores.len(), shards) {
             // A core for everything: one thread.
             (0 | 1, None) => vec![Thread { core: pinned(0), shard: Some(0), writes: true }],
-            // One shard has a core to itself, the other shares with the write stage.
+            // Two threads, the second with the write stage. Not pinned: where cores are few, others (clients, for a start) use them
+            // too, and a pinned thread would wait behind them while another core is idle.
             (2 | 3, None) => vec![
-                Thread { core: pinned(0), shard: Some(0), writes: false },
-                Thread { core: pinned(1), shard: Some(1), writes: true },
+                Thread { core: None, shard: Some(0), writes: false },
+                Thread { core: None, shard: Some(1), writes: true },
             ],
             (n, None) => Self::apart(cores, (n - 1).min(SHARDS_MAX)),
             (n, Some(shards)) if usize::from(shards) < n => Self::apart(cores, usize::from(shards)),
@@ -94,7 +95,7 @@ mod tests {
     #[test]
     fn every_machine_gets_one_write_stage() {
         assert_eq!(shown(1, None), "core 0: shard 0 + sequencer + log");
-        assert_eq!(shown(2, None), "core 0: shard 0, core 1: shard 1 + sequencer + log");
+        assert_eq!(shown(2, None), "unpinned: shard 0, unpinned: shard 1 + sequencer + log");
         assert_eq!(shown(4, None), "core 1: shard 0, core 2: shard 1, core 3: shard 2, core 0: sequencer + log");
         assert_eq!(shown(2, Some(1)), "core 1: shard 0, core 0: sequencer + log");
         assert_eq!(shown(2, Some(3)), "unpinned: shard 0, unpinned: shard 1, unpinned: shard 2 + sequencer + log");

@@ -1,4 +1,4 @@
-//! One pinned thread: a reactor, and the stages that the placement put on it.
+//! One thread of the hot path: a reactor, and the stages that the placement put on it.
 //!
 //! A round: wait for events; tell the shard; let it catch up with the commit stream; let the write stage take requests; give
 //! the log's writes and the shard's bytes to the reactor. Reads never wait for more than one such round.
@@ -135,6 +135,9 @@ impl Worker {
             next_flight: 0,
             effects: Vec::new(),
         });
+        // A lone client's writes take no hop between threads if its shard shares the thread with the write stage.
+        let beside_writes = parts.threads.shard_threads.iter().position(|thread| *thread == parts.threads.write_thread);
+        let next_shard = beside_writes.unwrap_or(0);
         Worker {
             index: parts.index,
             reactor,
@@ -142,7 +145,7 @@ impl Worker {
             host,
             acceptor,
             listener,
-            next_shard: 0,
+            next_shard,
             threads: parts.threads,
             words: parts.words,
             next_tick: now.mono.plus(TICK_MS),
@@ -339,11 +342,10 @@ impl Worker {
             host.issue(&mut self.reactor, now);
             for effect in std::mem::take(&mut host.effects) {
                 match effect {
-                    Effect::WakeShards => {
-                        for (at, bell) in self.threads.bells.iter().enumerate() {
-                            if at != self.index {
-                                bell.ring();
-                            }
+                    Effect::WakeShard(shard) => {
+                        let thread = self.threads.shard_threads[usize::from(shard)];
+                        if thread != self.index {
+                            self.threads.bells[thread].ring();
                         }
                     }
                     Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),

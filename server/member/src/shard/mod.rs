@@ -293,6 +293,8 @@ impl Shard {
 
     /// Call after each round of events: hands on what the sequencer must see. True if the write stage should be woken.
     pub fn flush(&mut self) -> bool {
+        // Any transaction may fire a watch.
+        self.stream.listen(!self.room.watches.is_empty());
         if self.outstanding != self.outstanding_told {
             if self.outstanding > self.outstanding_told {
                 self.outstanding_all.fetch_add(self.outstanding - self.outstanding_told, Relaxed);

@@ -12,7 +12,7 @@ impl Shard {
     /// Takes every batch that is released.
     pub fn catch_up(&mut self, now: Now) {
         while let Some(batch) = self.stream.take() {
-            for item in &batch.items {
+            for item in batch.iter() {
                 match item {
                     Item::Commit(commit) => self.commit(commit, now),
                     Item::Answer(answer) => self.answer(answer, now),
