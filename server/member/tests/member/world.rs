@@ -113,6 +113,8 @@ pub struct Client {
     next_xid: i32,
     pub last_zxid: i64,
     raw: bool,
+    /// What comes after the welcome is split into frames and not looked at.
+    pub opaque: bool,
 }
 
 /// See the module's page.
@@ -566,6 +568,9 @@ impl Client {
             self.undecoded.drain(..4 + length);
             if self.welcome.is_none() && !self.raw {
                 self.welcome = Some(Welcome::decode(&body));
+                continue;
+            }
+            if self.opaque {
                 continue;
             }
             let frame = Frame::decode(&body);
