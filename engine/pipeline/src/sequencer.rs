@@ -165,8 +165,7 @@ impl<G: Guard> Sequencer<G> {
             return;
         }
         let header = self.header(request.session, request.xid, request.op, now);
-        let mut ctx =
-            Context { tree: &mut self.tree, sessions: &self.sessions, guard: &self.guard, settings: &self.settings };
+        let mut ctx = Context::new(&mut self.tree, &self.sessions, &self.guard, &self.settings);
         let savepoint = ctx.tree.savepoint();
         let refused = match dispatch(&mut ctx, request.op, &request.body, caller, &header) {
             Ok(done) => {
@@ -241,8 +240,7 @@ impl<G: Guard> Sequencer<G> {
     /// Deletes an empty container or expired TTL znode, if it still may be deleted.
     pub fn reap(&mut self, path: &str, now: Now, log: &mut impl TxnSink) {
         let header = self.header(SessionId::NONE, Xid(0), Op::DeleteContainer, now);
-        let mut ctx =
-            Context { tree: &mut self.tree, sessions: &self.sessions, guard: &self.guard, settings: &self.settings };
+        let mut ctx = Context::new(&mut self.tree, &self.sessions, &self.guard, &self.settings);
         let request = PathVersion { path: path.into(), version: -1 };
         if let Ok(done) = prepare::delete_container(&mut ctx, &request, None, &header) {
             self.finish(&header, done.op, &done.txn, done.changes, None, None, log);

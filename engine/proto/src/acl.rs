@@ -50,6 +50,13 @@ impl Acl {
     }
 }
 
+impl Acl {
+    /// What it takes in a record (characters beyond U+FFFF take half as much again).
+    pub fn encoded_bytes(&self) -> usize {
+        ACL_BYTES_MIN + self.id.scheme.len() + self.id.id.len()
+    }
+}
+
 impl Encode for Id {
     fn encode(&self, out: &mut Vec<u8>) {
         put_string(out, &self.scheme);

@@ -27,9 +27,9 @@ impl Zxid {
         self.0 as u32
     }
 
-    /// The id that follows in this epoch.
+    /// The id that follows in this epoch. Nothing follows the greatest number, which only a damaged file has.
     pub fn next(self) -> Zxid {
-        Zxid(self.0 + 1)
+        Zxid(self.0.saturating_add(1))
     }
 }
 

@@ -75,6 +75,12 @@ pub enum ChangeKind {
 
 type Changes = SmallVec<[Change; 1]>;
 
+/// Where a new znode belongs: its parent and its name there. `None` for what no server calls a path: joined again, parent and
+/// name would be another one, and whoever walks the tree would not find the znode that the parent lists.
+pub(crate) fn place(path: &str) -> Option<(&str, &str)> {
+    split(path).filter(|(_, name)| !name.is_empty() && !path.starts_with("//"))
+}
+
 /// A create of any kind.
 struct Create<'t> {
     op: Op,
@@ -159,7 +165,7 @@ impl Writer {
         if path == "/" {
             return Outcome::error(Code::NodeExists);
         }
-        let Some((parent_path, name)) = split(path) else { return Outcome::error(Code::NoNode) };
+        let Some((parent_path, name)) = place(path) else { return Outcome::error(Code::NoNode) };
         let Some(parent) = self.look(parent_path) else { return Outcome::error(Code::NoNode) };
         let hash = self.shared.hash(path);
         // SAFETY: this is the writer.

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
-use proto::path::split;
 use proto::stat::StatPersisted;
 use proto::{Acl, Id, Zxid, perms};
 
 use crate::acl::{self, OPEN_ID};
+use crate::apply::place;
 use crate::digest;
 use crate::names;
 use crate::node::{ChildFacts, Children, Data, Facts, Node};
@@ -97,10 +97,7 @@ impl Loader {
         let parent = if path == "/" {
             None
         } else {
-            let (parent_path, name) = split(path).ok_or_else(|| LoadError::Path(path.into()))?;
-            if name.is_empty() {
-                return Err(LoadError::Path(path.into()));
-            }
+            let (parent_path, _) = place(path).ok_or_else(|| LoadError::Path(path.into()))?;
             Some(self.family(parent_path).ok_or_else(|| LoadError::NoParent(path.into()))?)
         };
         let hash = self.writer.shared.hash(path);

@@ -217,7 +217,7 @@ pub fn recover(
     mut each: impl FnMut(Record<'_>),
 ) -> Result<Recovered, RecoverError> {
     let names = disk.list(dir).map_err(RecoverError::io(dir))?;
-    let mut report = Recovered { last: Zxid(from.0 - 1), ..Recovered::default() };
+    let mut report = Recovered { last: Zxid(from.0.saturating_sub(1)), ..Recovered::default() };
     report.leftovers = names.iter().filter(|name| names::parse_prepared(name).is_some()).cloned().collect();
 
     let mut files = Vec::new();
@@ -237,7 +237,7 @@ pub fn recover(
 
 /// Decides for each file whether its end is harmless.
 fn judge(files: &mut [LogFile], from: Zxid, report: &mut Recovered) -> Result<(), RecoverError> {
-    let mut known = Zxid(from.0 - 1);
+    let mut known = Zxid(from.0.saturating_sub(1));
     for at in 0..files.len() {
         let (before, rest) = files.split_at_mut(at);
         let file = &mut rest[0];
@@ -251,7 +251,7 @@ fn judge(files: &mut [LogFile], from: Zxid, report: &mut Recovered) -> Result<()
             if let Some(durable) = scan.first_durable.filter(|durable| *durable > known) {
                 return Err(lost(before, file, known, durable));
             }
-            let missing = first.0 > known.0 + 1 && first.epoch() == known.epoch() && known >= Zxid::ZERO;
+            let missing = first > known.next() && first.epoch() == known.epoch() && known >= Zxid::ZERO;
             if missing && scan.ours && at > 0 {
                 // It does not claim that what is missing was durable: two writes were in flight, none acknowledged.
                 let claims = [scan.last_durable, scan.beyond.map(|beyond| beyond.durable)];
@@ -262,7 +262,7 @@ fn judge(files: &mut [LogFile], from: Zxid, report: &mut Recovered) -> Result<()
                 continue;
             }
             if missing && before.last().is_some_and(|file| file.scan.why.is_some()) {
-                return Err(lost(before, file, known, Zxid(first.0 - 1)));
+                return Err(lost(before, file, known, Zxid(first.0.saturating_sub(1))));
             }
             if missing {
                 report.gaps.push(Gap { after: known, next: first });

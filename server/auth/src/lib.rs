@@ -142,13 +142,21 @@ impl Auth {
     }
 
     /// The ACL to store for one that a client sent with create or setACL (§15.4). Fails with INVALIDACL, or with
-    /// MARSHALLINGERROR where an id is null that its scheme would look at.
-    pub fn fix_up(&self, acl: Option<&[RawAcl]>, ids: &[Id]) -> Result<Vec<Acl>, Code> {
+    /// MARSHALLINGERROR where an id is null that its scheme would look at, or if the list would take more than `bytes_max` in a
+    /// record. `auth` stands for all that a connection has proved to be, and there may be as many such entries as fit a packet.
+    pub fn fix_up(&self, acl: Option<&[RawAcl]>, ids: &[Id], bytes_max: usize) -> Result<Vec<Acl>, Code> {
         let acl = acl.unwrap_or_default();
         if acl.is_empty() {
             return Err(Code::InvalidAcl);
         }
         let mut fixed = Vec::with_capacity(acl.len());
+        let mut room = bytes_max;
+        let mut add = |fixed: &mut Vec<Acl>, perms, id| {
+            let entry = Acl { perms, id };
+            room = room.checked_sub(entry.encoded_bytes()).ok_or(Code::MarshallingError)?;
+            fixed.push(entry);
+            Ok(())
+        };
         let mut seen = BTreeSet::new();
         for raw in acl {
             if acl.len() > 1 && !seen.insert((raw.perms, &raw.scheme, &raw.id)) {
@@ -157,14 +165,15 @@ impl Auth {
             let scheme = raw.scheme.as_deref().ok_or(Code::InvalidAcl)?;
             match scheme {
                 "world" => match raw.id.as_deref() {
-                    Some("anyone") => fixed.push(Acl { perms: raw.perms, id: Id::new("world", "anyone") }),
+                    Some("anyone") => add(&mut fixed, raw.perms, Id::new("world", "anyone"))?,
                     Some(_) => return Err(Code::InvalidAcl),
                     None => return Err(Code::MarshallingError),
                 },
                 "auth" => {
                     let before = fixed.len();
-                    let authenticated = ids.iter().filter(|id| self.is_authenticated(&id.scheme));
-                    fixed.extend(authenticated.map(|id| Acl { perms: raw.perms, id: id.clone() }));
+                    for id in ids.iter().filter(|id| self.is_authenticated(&id.scheme)) {
+                        add(&mut fixed, raw.perms, id.clone())?;
+                    }
                     if fixed.len() == before {
                         return Err(Code::InvalidAcl);
                     }
@@ -175,7 +184,7 @@ impl Auth {
                         return Err(Code::InvalidAcl);
                     }
                     let id = raw.id.as_deref().unwrap_or_default();
-                    fixed.push(Acl { perms: raw.perms, id: Id::new(scheme, id) });
+                    add(&mut fixed, raw.perms, Id::new(scheme, id))?;
                 }
             }
         }
@@ -334,14 +343,17 @@ mod tests {
     }
 
     /// Every outcome here was captured from `PrepRequestProcessor.fixupACL` of 3.9.5 with the ids of `me`.
+    /// More than any list here takes.
+    const ROOM: usize = 1 << 20;
+
     #[test]
     fn fix_up_decides_as_java_does() {
         let fix = |scheme: Option<&'static str>, id: Option<&'static str>| {
-            plain().fix_up(Some(&[raw(31, scheme, id)]), &me())
+            plain().fix_up(Some(&[raw(31, scheme, id)]), &me(), ROOM)
         };
         let expanded = || Ok(vec![acl(31, "digest", "u:h"), acl(31, "digest", "v:h")]);
-        assert_eq!(plain().fix_up(None, &me()), Err(Code::InvalidAcl));
-        assert_eq!(plain().fix_up(Some(&[]), &me()), Err(Code::InvalidAcl));
+        assert_eq!(plain().fix_up(None, &me(), ROOM), Err(Code::InvalidAcl));
+        assert_eq!(plain().fix_up(Some(&[]), &me(), ROOM), Err(Code::InvalidAcl));
         assert_eq!(fix(Some("world"), Some("anyone")), Ok(vec![Acl::open()]));
         assert_eq!(fix(Some("auth"), None), expanded());
         assert_eq!(fix(Some("auth"), Some("")), expanded());
@@ -365,7 +377,7 @@ mod tests {
         for (scheme, id) in refused {
             assert_eq!(fix(scheme, id), Err(Code::InvalidAcl), "{scheme:?}:{id:?}");
         }
-        assert_eq!(plain().fix_up(Some(&[raw(31, "auth", "")]), &me()[..1]), Err(Code::InvalidAcl));
+        assert_eq!(plain().fix_up(Some(&[raw(31, "auth", "")]), &me()[..1], ROOM), Err(Code::InvalidAcl));
     }
 
     #[test]
@@ -387,7 +399,7 @@ mod tests {
             acl(31, "digest", "v:h"),
             acl(-1, "world", "anyone"),
         ];
-        assert_eq!(plain().fix_up(Some(&sent), &me()), Ok(stored.to_vec()));
+        assert_eq!(plain().fix_up(Some(&sent), &me(), ROOM), Ok(stored.to_vec()));
     }
 
     /// Captured from `ZooKeeperServer.checkACL` of 3.9.5.
@@ -435,7 +447,7 @@ mod tests {
         }
         let off = Auth::new(Settings { digest_enabled: false, ..Settings::default() }).unwrap();
         assert_eq!(off.authenticate("digest", b"a:b", &mut ids), Outcome::Failed);
-        assert_eq!(off.fix_up(Some(&[raw(31, "digest", "a:b")]), &[]), Err(Code::InvalidAcl));
+        assert_eq!(off.fix_up(Some(&[raw(31, "digest", "a:b")]), &[], ROOM), Err(Code::InvalidAcl));
         assert!(!off.allows(&[acl(31, "digest", "a:b")], 1, &[Id::new("digest", "a:b")]));
         assert!(ids.is_empty());
     }
@@ -488,6 +500,18 @@ mod tests {
         assert_eq!(plain().authenticate("digest", b"one:more", &mut ids), Outcome::Failed);
         assert_eq!(plain().authenticate("digest", b"u0:p", &mut ids), Outcome::Ok);
         assert_eq!(ids.len(), IDS_MAX);
+    }
+
+    /// Found while fuzzing: a packet of 65,536 entries, expanded for 1,024 identities, took gigabytes before it was refused.
+    #[test]
+    fn an_acl_that_grows_beyond_a_record_is_refused_before_it_has_grown() {
+        let ids: Vec<Id> = (0..IDS_MAX).map(|n| Id::new("digest", format!("user-{n}:secret"))).collect();
+        let sent: Vec<RawAcl> = (0..60_000).map(|perms| raw(perms, "auth", "")).collect();
+        assert_eq!(plain().fix_up(Some(&sent), &ids, ROOM), Err(Code::MarshallingError));
+        let one = plain().fix_up(Some(&sent[..1]), &ids, ROOM).unwrap();
+        let bytes = one.iter().map(Acl::encoded_bytes).sum();
+        assert_eq!(plain().fix_up(Some(&sent[..1]), &ids, bytes), Ok(one));
+        assert_eq!(plain().fix_up(Some(&sent[..1]), &ids, bytes - 1), Err(Code::MarshallingError));
     }
 
     #[test]

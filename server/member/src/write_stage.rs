@@ -41,8 +41,8 @@ impl Guard for Rules {
         self.0.allows(acl, wanted, ids)
     }
 
-    fn fix_up(&self, acl: Option<&[RawAcl]>, ids: &[Id]) -> Result<Vec<Acl>, Code> {
-        self.0.fix_up(acl, ids)
+    fn fix_up(&self, acl: Option<&[RawAcl]>, ids: &[Id], bytes_max: usize) -> Result<Vec<Acl>, Code> {
+        self.0.fix_up(acl, ids, bytes_max)
     }
 }
 

@@ -9,6 +9,8 @@ use proto::{Acl, Id, Reader};
 
 use crate::pieces::{pieces, tagged};
 
+const BYTES_MAX: usize = 64 << 10;
+
 /// Fuzz target.
 pub fn auth(input: &[u8]) {
     let Some((tag, rest)) = tagged(input) else { return };
@@ -62,7 +64,8 @@ pub fn auth(input: &[u8]) {
     }
     let raw: Option<Vec<RawAcl>> = Reader::new(all[0]).vector(ACL_BYTES_MIN).ok().flatten();
     is_open(raw.as_deref());
-    if let Ok(fixed) = rules.fix_up(raw.as_deref(), &ids) {
+    if let Ok(fixed) = rules.fix_up(raw.as_deref(), &ids, BYTES_MAX) {
+        assert!(fixed.iter().map(Acl::encoded_bytes).sum::<usize>() <= BYTES_MAX);
         held.extend(fixed);
     }
     for wanted in [1, 2, 4, 8, 16, 31] {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use admin::{Bytes, Facts, HostFacts, Levels, Role, ServerFacts, Totals, Version, answer, effect, needs};
 use member::word::Opening;
-use proto::{Millis, SessionId};
 use proto::connect::session_password;
+use proto::{Millis, SessionId};
 use wal::LogOptions;
 
 use crate::pieces::{pieces, tagged};

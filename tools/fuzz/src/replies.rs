@@ -28,7 +28,10 @@ pub fn replies(input: &[u8]) {
             stat.encode(out);
             for (extended, emulate353) in [(false, false), (true, false), (true, true)] {
                 let owner = Owner::decode(stat.owner, extended, emulate353);
-                assert_eq!(Owner::decode(owner.encode(), extended, false), Owner::decode(owner.encode(), extended, false));
+                assert_eq!(
+                    Owner::decode(owner.encode(), extended, false),
+                    Owner::decode(owner.encode(), extended, false)
+                );
                 owner.visible();
             }
         }),

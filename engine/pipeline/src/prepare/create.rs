@@ -34,7 +34,7 @@ pub(crate) fn create<'f, G: Guard>(
     }
     ctx.session(caller)?;
     let (parent_path, _) = loose_split(&request.path)?;
-    let acl = ctx.guard.fix_up(request.acl.as_deref(), caller.ids)?;
+    let acl = ctx.fix_up(request.acl.as_deref(), caller)?;
     let parent = found(ctx.tree, parent_path)?;
     ctx.permit(parent.acl(), perms::CREATE, caller)?;
     let parent_cversion = parent.persisted().cversion;

@@ -14,6 +14,7 @@ pub(crate) use multi::multi;
 pub(crate) use set_acl::set_acl;
 pub(crate) use set_data::set_data;
 
+use proto::acl::RawAcl;
 use proto::{Acl, Code, Id, Op, SessionId, Txn, TxnHeader, path};
 use tree::{NodeView, Writer};
 
@@ -60,6 +61,8 @@ pub(crate) struct Context<'s, G> {
     pub(crate) guard: &'s G,
     /// Switches.
     pub(crate) settings: &'s Settings,
+    /// What the ACLs of this request may still take.
+    pub(crate) acl_bytes_left: usize,
 }
 
 /// A write that will happen.
@@ -74,7 +77,12 @@ pub(crate) struct Prepared<'f> {
     pub(crate) result: MemberResult,
 }
 
-impl<G: Guard> Context<'_, G> {
+impl<'s, G: Guard> Context<'s, G> {
+    /// For one request.
+    pub(crate) fn new(tree: &'s mut Writer, sessions: &'s SessionTable, guard: &'s G, settings: &'s Settings) -> Self {
+        Context { tree, sessions, guard, settings, acl_bytes_left: settings.record_bytes_max }
+    }
+
     /// The session check that precedes everything else.
     pub(crate) fn session(&self, caller: Caller<'_>) -> Result<(), Refusal> {
         let session = self.sessions.get(caller.session).ok_or(Code::UnknownSession)?;
@@ -82,6 +90,14 @@ impl<G: Guard> Context<'_, G> {
             return Err(Refusal::Moved);
         }
         Ok(())
+    }
+
+    /// The ACL as it is stored. All that a request carries together must fit a record.
+    fn fix_up(&mut self, acl: Option<&[RawAcl]>, caller: Caller<'_>) -> Result<Vec<Acl>, Code> {
+        let fixed = self.guard.fix_up(acl, caller.ids, self.acl_bytes_left)?;
+        let bytes = fixed.iter().map(Acl::encoded_bytes).sum();
+        self.acl_bytes_left = self.acl_bytes_left.saturating_sub(bytes);
+        Ok(fixed)
     }
 
     /// Refuses with NOAUTH.
@@ -97,7 +113,7 @@ impl<G: Guard> Context<'_, G> {
         }
         let Some(quota) = self.tree.quota_for(path) else { return Ok(()) };
         let over = |used: i64, delta: i64, hard: Option<i64>, soft: Option<i64>| {
-            delta != 0 && hard.or(soft).is_some_and(|limit| used + delta > limit)
+            delta != 0 && hard.or(soft).is_some_and(|limit| used.saturating_add(delta) > limit)
         };
         let (limits, usage) = (&quota.limits, &quota.usage);
         let checks = [

@@ -18,7 +18,7 @@ pub(crate) fn set_acl<'f, G: Guard>(
 ) -> Result<Prepared<'f>, Refusal> {
     ctx.session(caller)?;
     strict(&request.path)?;
-    let acl = ctx.guard.fix_up(request.acl.as_deref(), caller.ids)?;
+    let acl = ctx.fix_up(request.acl.as_deref(), caller)?;
     let node = found(ctx.tree, &request.path)?;
     ctx.permit(node.acl(), perms::ADMIN, caller)?;
     let version = next_version(request.version, node.persisted().aversion)?;

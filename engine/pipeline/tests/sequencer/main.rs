@@ -19,7 +19,7 @@ impl Guard for Open {
         true
     }
 
-    fn fix_up(&self, acl: Option<&[RawAcl]>, _: &[Id]) -> Result<Vec<Acl>, Code> {
+    fn fix_up(&self, acl: Option<&[RawAcl]>, _: &[Id], _: usize) -> Result<Vec<Acl>, Code> {
         acl.filter(|acl| !acl.is_empty()).map(|_| vec![Acl::open()]).ok_or(Code::InvalidAcl)
     }
 }

@@ -383,3 +383,24 @@ fn whatever_happens_to_a_file_of_javas_what_is_read_is_a_prefix() {
     }
     assert!(refused > 300, "{refused}");
 }
+
+/// Found by fuzzing: sums of zxids overflowed.
+#[test]
+fn the_greatest_and_the_least_number_are_zxids_like_others() {
+    for first in [i64::MAX, i64::MIN] {
+        for from in [Zxid::MAX, Zxid(i64::MIN), Zxid::MAX.next()] {
+            let disk = disk();
+            let mut payload = Vec::new();
+            proto::Encode::encode(&header(first), &mut payload);
+            proto::Encode::encode(&txn(1, 50), &mut payload);
+            let mut bytes = wal::format::file_header(0).to_vec();
+            bytes.extend_from_slice(&wal::format::checksum(&payload).to_be_bytes());
+            bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&payload);
+            bytes.push(wal::format::EOR);
+            put(&disk, "log.1", &bytes);
+            let result = wal::recover(&disk, Path::new(DIR), from, ReadOptions::default(), |_| {});
+            assert!(result.is_ok(), "{result:?}");
+        }
+    }
+}
