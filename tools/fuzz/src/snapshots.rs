@@ -1,7 +1,7 @@
 //! Snapshots: two bytes (how the file is packed, and the zxid in its name), then its content.
 //!
 //! A fuzzer does not guess checksums. Where the loader finds one wrong, it is put right and the loader asked again. What it
-//! accepts is written as a snapshot, in each way of packing, and is the same tree when it is loaded again.
+//! accepts is written as a snapshot, in one way of packing or another, and is the same tree when it is loaded again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,6 +12,8 @@ use host::{Disk, MemoryDisk};
 use proto::{SessionId, Zxid};
 use snapshot::{Compression, Encoder, Loaded, SnapshotJob, Source, Why, load};
 use tree::{OwnerRules, Writer};
+
+use crate::same::is_faithful;
 
 const DIR: &str = "/data/version-2";
 
@@ -55,7 +57,8 @@ pub fn snapshot(input: &[u8]) {
         _ => return,
     };
     if let Ok(loaded) = load(&file, zxid, tree_options()) {
-        again(loaded);
+        let packing = [Compression::None, Compression::Gz, Compression::Snappy][usize::from(*name) % 3];
+        again(loaded, packing, is_faithful(content));
     }
 }
 
@@ -76,23 +79,21 @@ fn packed(content: &[u8], compression: Compression) -> Vec<u8> {
     encoder.finish().expect("memory takes everything")
 }
 
-fn again(loaded: Loaded) {
+fn again(loaded: Loaded, compression: Compression, faithful: bool) {
     let (mut tree, sessions) = (loaded.tree, loaded.sessions);
     let before = dump(&mut tree, &sessions);
     let disk = MemoryDisk::new();
     disk.create_dir_all(Path::new(DIR)).expect("memory takes everything");
-    for compression in [Compression::None, Compression::Gz, Compression::Snappy] {
-        let listed = sessions.iter().map(|(session, timeout)| (*session, *timeout)).collect();
-        let source = Source::of(&mut tree, listed);
-        let written = SnapshotJob::write(&disk, Path::new(DIR), compression, source).expect("memory takes everything");
-        let file = disk.read(&written.path).expect("it was written");
-        let again = load(&file, tree.tip(), tree_options()).expect("what was written can be loaded");
-        assert_eq!(again.last_zxid, Some(tree.tip()));
-        assert_eq!(again.nodes, written.nodes);
-        let (mut tree, sessions) = (again.tree, again.sessions);
-        let after = dump(&mut tree, &sessions);
-        if before.chars().all(|c| c as u32 <= 0xFFFF) {
-            assert_eq!(before, after);
-        }
+    let listed = sessions.iter().map(|(session, timeout)| (*session, *timeout)).collect();
+    let source = Source::of(&mut tree, listed);
+    let written = SnapshotJob::write(&disk, Path::new(DIR), compression, source).expect("memory takes everything");
+    let file = disk.read(&written.path).expect("it was written");
+    let again = load(&file, tree.tip(), tree_options()).expect("what was written can be loaded");
+    assert_eq!(again.last_zxid, Some(tree.tip()));
+    assert_eq!(again.nodes, written.nodes);
+    let (mut tree, sessions) = (again.tree, again.sessions);
+    let after = dump(&mut tree, &sessions);
+    if faithful {
+        assert_eq!(before, after);
     }
 }
