@@ -36,6 +36,8 @@ pub enum Measure {
     LoadCores,
     /// ms from beginning to end.
     Time,
+    /// CPU seconds of the server until its first answer.
+    StartCpu,
     /// Connections that were refused.
     Refused,
     /// Growth of resident memory per znode, bytes.
@@ -63,6 +65,7 @@ impl Measure {
             Measure::Cpu => "CPU s per million",
             Measure::LoadCores => "load generator, cores",
             Measure::Time => "time, ms",
+            Measure::StartCpu => "CPU until the first answer, s",
             Measure::Refused => "refused",
             Measure::Resident => "resident, B per znode",
             Measure::ResidentAfterRestart => "resident after restart, B per znode",

@@ -80,7 +80,9 @@ pub fn measure(plan: &Plan, pair: &mut Pair, figures: &mut Figures) -> Result<()
                     Ok(Some(_)) => Ok(()),
                     other => Err(format!("{last}: {other:?}")),
                 })?;
-                eprintln!("round {}, {who:?}: answered {took:.2?} after exec", round + 1);
+                let cpu = load::cpu::of(server.pid().unwrap_or_default())?;
+                eprintln!("round {}, {who:?}: answered {took:.2?} after exec, with {cpu:.2?} of CPU", round + 1);
+                figures.add(&Case::Restart.name(), Measure::StartCpu, who, cpu.as_secs_f64());
                 figures.add(&Case::Restart.name(), Measure::Time, who, took.as_secs_f64() * 1e3);
                 let grown = server.resident()? - empty[who as usize];
                 figures.add(&Case::Restart.name(), Measure::ResidentAfterRestart, who, grown / plan.znodes as f64);

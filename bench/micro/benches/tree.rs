@@ -8,52 +8,14 @@ use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
+use micro::{CpuTime, cpu_now};
 use proto::stat::StatPersisted;
 use proto::{Acl, Millis, Op, SessionId, Txn, TxnHeader, Xid, Zxid};
-use rustix::time::{ClockId, clock_gettime};
 use tree::{Options, Writer};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The thread's own processor time: on a machine that others use too, wall time says nothing.
-struct CpuTime;
-
-fn cpu_now() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-impl Measurement for CpuTime {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        cpu_now()
-    }
-
-    fn end(&self, start: Duration) -> Duration {
-        cpu_now() - start
-    }
-
-    fn add(&self, a: &Duration, b: &Duration) -> Duration {
-        *a + *b
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        value.as_nanos() as f64
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 const PARENTS: u64 = 1000;
 const ZNODES: u64 = 1_000_000;
