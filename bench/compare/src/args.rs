@@ -166,7 +166,11 @@ impl Args {
             .canonicalize()
             .map_err(|error| format!("{}: {error}; build it with cargo build --release", self.ringkeeper.display()))?;
         Ok(Plan {
-            java: self.java.clone(),
+            // A bare name is looked for along the path; anything else is a file, whatever directory the server runs in.
+            java: match self.java.components().count() {
+                1 => self.java.clone(),
+                _ => self.java.canonicalize().map_err(|error| format!("{}: {error}", self.java.display()))?,
+            },
             class_path: format!("{}/*", jars.display()),
             heap: self.java_heap.clone(),
             ringkeeper,

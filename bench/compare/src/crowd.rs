@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -37,11 +38,13 @@ pub struct Opened {
     pub took: Duration,
     /// Those that have none: refused, closed, or not answered in time.
     pub refused: usize,
+    /// Why the last of these was.
+    pub why: Option<String>,
 }
 
 impl Crowd {
-    /// Connects all at once, and returns when the last has its session.
-    pub fn open(address: SocketAddr, count: usize) -> Result<Opened, String> {
+    /// Connects, `at_once` of them at a time, and returns when the last has its session.
+    pub fn open(address: SocketAddr, count: usize, at_once: usize) -> Result<Opened, String> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| error.to_string())?;
         let mut hello = Vec::new();
         put_connect(
@@ -57,37 +60,47 @@ impl Crowd {
         );
         let mut crowd = Crowd { epoll, members: Vec::with_capacity(count) };
         let begun = Instant::now();
-        for at in 0..count {
-            let stream = dial(address).map_err(|error| format!("{address}: {error}"))?;
-            let flags = epoll::EventFlags::OUT;
-            epoll::add(&crowd.epoll, &stream, epoll::EventData::new_u64(at as u64), flags)
-                .map_err(|error| error.to_string())?;
-            crowd.members.push(Member { stream, connected: false, input: Vec::new() });
-        }
         let mut last = begun;
         let mut welcome = vec![false; count];
-        crowd.wait(begun + PATIENCE, |crowd, at| {
-            let was_connected = crowd.members[at].connected;
-            // An error is a refusal as well: whoever wanted a session has none.
-            let settled = crowd.members[at].greet(&hello).unwrap_or(Some(false));
-            if !was_connected && settled.is_none() {
-                crowd.listen(at)?;
+        let mut why = None;
+        while crowd.members.len() < count {
+            let wave = crowd.members.len()..count.min(crowd.members.len() + at_once);
+            for at in wave.clone() {
+                let stream = dial(address).map_err(|error| format!("{address}: {error}"))?;
+                let flags = epoll::EventFlags::OUT;
+                epoll::add(&crowd.epoll, &stream, epoll::EventData::new_u64(at as u64), flags)
+                    .map_err(|error| error.to_string())?;
+                crowd.members.push(Member { stream, connected: false, input: Vec::new() });
             }
-            if let Some(welcomed) = settled {
-                welcome[at] = welcomed;
-                last = Instant::now();
-                if !welcomed {
-                    crowd.forget(at);
+            let settled = crowd.wait(wave.clone(), |crowd, at| {
+                let was_connected = crowd.members[at].connected;
+                // An error is a refusal as well: whoever wanted a session has none.
+                let settled = crowd.members[at].greet(&hello).unwrap_or_else(|error| {
+                    why = Some(error.to_string());
+                    Some(false)
+                });
+                if !was_connected && settled.is_none() {
+                    crowd.listen(at)?;
                 }
+                if let Some(welcomed) = settled {
+                    welcome[at] = welcomed;
+                    last = Instant::now();
+                    if !welcomed {
+                        crowd.forget(at);
+                    }
+                }
+                Ok(settled.is_some())
+            })?;
+            if settled < wave.len() {
+                why = Some("not answered in time".to_owned());
             }
-            Ok(settled.is_some())
-        })?;
+        }
         let mut keep = welcome.into_iter();
         crowd.members.retain(|_| keep.next().unwrap_or(false));
         for at in 0..crowd.members.len() {
             crowd.listen(at)?;
         }
-        Ok(Opened { took: last - begun, refused: count - crowd.members.len(), crowd })
+        Ok(Opened { took: last - begun, refused: count - crowd.members.len(), why, crowd })
     }
 
     /// Sends the same request on all, and returns when each has its answer.
@@ -117,7 +130,7 @@ impl Crowd {
     /// Returns when each has got one frame that `wanted` takes; the others are dropped.
     fn hear(&mut self, wanted: impl Fn(&Frame<'_>) -> Result<bool, String>) -> Result<(), String> {
         let count = self.members.len();
-        let got = self.wait(Instant::now() + PATIENCE, |crowd, at| {
+        let got = self.wait(0..count, |crowd, at| {
             let member = &mut crowd.members[at];
             member.receive().map_err(|error| format!("session {at}: {error}"))?;
             let (mut taken, mut found) = (0, false);
@@ -131,16 +144,19 @@ impl Crowd {
         if got == count { Ok(()) } else { Err(format!("{got} of {count} sessions heard in time")) }
     }
 
-    /// Serves sockets that are ready until `done` was true once for each, or time is up. Returns for how many it was.
+    /// Serves sockets that are ready until `done` was true once for each of `members`, or time is up. Returns for how many it
+    /// was.
     fn wait(
         &mut self,
-        until: Instant,
+        members: Range<usize>,
         mut done: impl FnMut(&mut Crowd, usize) -> Result<bool, String>,
     ) -> Result<usize, String> {
         let mut events = vec![MaybeUninit::uninit(); 1024];
-        let mut settled = vec![false; self.members.len()];
+        let until = Instant::now() + PATIENCE;
+        let mut settled = vec![true; self.members.len()];
+        settled[members.clone()].fill(false);
         let mut count = 0;
-        while count < settled.len() {
+        while count < members.len() {
             let wait = until.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 break;
