@@ -147,7 +147,9 @@ fn write_snapshot(plan: &Plan, server: &Server) -> Result<(Instant, Instant), St
     let pump = Load { warm_up: Duration::ZERO, measure: PATIENCE, ..load(plan, server, Op::Set, 50, 16) };
     let began = AtomicBool::new(false);
     engine::run_until(&pump, || {
-        began.fetch_or(server.snapshot_files().is_ok_and(|now| !now.is_subset(&files)), Ordering::Relaxed)
+        let fresh = server.snapshot_files().is_ok_and(|now| now.keys().any(|name| !files.contains_key(name)));
+        began.store(fresh, Ordering::Relaxed);
+        fresh
     })?;
     if !began.into_inner() {
         return Err("no snapshot began".to_owned());

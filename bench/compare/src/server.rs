@@ -2,7 +2,7 @@
 //!
 //! Each runs on fresh directories and a free port of 127.0.0.1, with what [`MANUAL`] says; both get the same zoo.cfg.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -201,13 +201,16 @@ impl Server {
         metric(&text, name).ok_or_else(|| format!("mntr of {:?} does not show {name}", self.who))
     }
 
-    /// Names of snapshots that are written or being written.
-    pub fn snapshot_files(&self) -> Result<BTreeSet<String>, String> {
+    /// Names and lengths of snapshots that are written or being written.
+    pub fn snapshot_files(&self) -> Result<BTreeMap<String, u64>, String> {
         let folder = self.directory.path().join("data/version-2");
         let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.contains("snapshot"))
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?.len()))
+            })
+            .filter(|(name, _)| name.contains("snapshot"))
             .collect())
     }
 
