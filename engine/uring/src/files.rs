@@ -1,22 +1,30 @@
 //! Whole files, written from front to back while their content is still being computed: snapshots.
 //!
-//! The caller computes on its own thread; a companion thread writes. Three chunks of 1 MiB go round between them, so that writing
+//! The caller computes on its own thread; a companion thread writes. A few chunks of 256 KiB go round between them, so that writing
 //! overlaps with computing and neither gets far ahead. The companion uses tokio-uring, or plain calls when io_uring is refused.
+//!
+//! The log's writes wait for nobody: each chunk is brought to the disk before the next is written, so that no mountain of dirty
+//! pages is flushed at once, and then the companion rests for as long as that took. What was written leaves the page cache.
 //! Kept out: names, renaming into place, and syncing directories, which are the owner's protocol.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
+    os::fd::AsRawFd,
     path::Path,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
+    time::{Duration, Instant},
 };
 
-/// Bytes per write.
-const CHUNK: usize = 1 << 20;
+/// Bytes per write: what a write of the log may have to wait for.
+const CHUNK: usize = 256 << 10;
 
-/// Chunks between producer and companion: one being filled, one being written, one between.
-const CHUNKS: usize = 3;
+/// Chunks between producer and companion: one being filled, one being written, the others between.
+const CHUNKS: usize = 4;
+
+/// The companion rests no longer than this after a chunk, however slow the disk is.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Creates (or empties) the file at `path` and lets `produce` write its content, in pieces of any size.
 ///
@@ -105,20 +113,35 @@ impl Write for Chunks {
     }
 }
 
+/// Brings a chunk to the disk, lets the page cache forget it, and rests as long as the chunk took.
+///
+/// Best effort: whether the file is on disk is decided by the sync at its end.
+fn settle(file: &File, offset: u64, len: u64, since: Instant) {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: both calls take a descriptor, which is open, and numbers.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset, len, flags);
+        libc::posix_fadvise(file.as_raw_fd(), offset, len, libc::POSIX_FADV_DONTNEED);
+    }
+    thread::sleep(since.elapsed().min(REST_MAX));
+}
+
 fn write_by_ring(file: File, to_write: Receiver<Vec<u8>>, give_back: SyncSender<Vec<u8>>) -> io::Result<File> {
     let runtime = match tokio_uring::Runtime::new(tokio_uring::builder().entries(8)) {
         Ok(runtime) => runtime,
         Err(_refused) => return write_by_calls(file, to_write, give_back),
     };
     let written = file.try_clone()?;
-    runtime.block_on(async move {
+    runtime.block_on(async {
         let file = tokio_uring::fs::File::from_std(file);
         let mut offset = 0;
-        // Blocking is right here: the runtime has nothing else to do, and no write is under way while it waits for a chunk.
+        // Blocking and resting is right here: the runtime has nothing else to do, and no write is under way while it waits for a chunk.
         for chunk in to_write {
-            let len = chunk.len() as u64;
+            let (len, since) = (chunk.len() as u64, Instant::now());
             let (result, mut chunk) = file.write_all_at(chunk, offset).await;
             result?;
+            settle(&written, offset, len, since);
             offset += len;
             chunk.clear();
             give_back.send(chunk).ok();
@@ -129,8 +152,12 @@ fn write_by_ring(file: File, to_write: Receiver<Vec<u8>>, give_back: SyncSender<
 }
 
 fn write_by_calls(mut file: File, to_write: Receiver<Vec<u8>>, give_back: SyncSender<Vec<u8>>) -> io::Result<File> {
+    let mut offset = 0;
     for mut chunk in to_write {
+        let (len, since) = (chunk.len() as u64, Instant::now());
         file.write_all(&chunk)?;
+        settle(&file, offset, len, since);
+        offset += len;
         chunk.clear();
         give_back.send(chunk).ok();
     }

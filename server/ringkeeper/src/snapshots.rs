@@ -16,7 +16,7 @@ use wal::ReadOptions;
 
 use crate::server::{Directories, Failure};
 
-/// Bytes written before another thread gets a chance.
+/// Bytes encoded per step.
 const SLICE_BYTES: usize = 1 << 20;
 
 /// A snapshot to write.
