@@ -1,19 +1,28 @@
 #!/usr/bin/env python3
 """One data directory, several servers in turn: each must find all that the one before it left.
 
-    swap.py [--kind ringkeeper|java395] [--other java38|java395] [--stages N]
+    swap.py [--kind ringkeeper|java395] [--other java38|java395] [--case TEXT]   RK_SEED, RK_SWAP_ROUNDS (8)
 
-A server fills the directory with nodes of every kind and ends, mostly by kill -9; the next, of the other kind, opens
-it. The whole tree is then read through a client, as super user, and compared: data, ACLs, every stat field, children.
-Sessions re-attach with their passwords and own their ephemerals; sequential numbers, quotas and zxids go on; a
-container and a TTL node still are what they were, shown by their vanishing. The tree's digest is compared by Java on
-every transaction and snapshot it reads, and Java must have nothing to say. Java's own tools read each log and snapshot.
-Scenarios: logs only; many snapshots and log files, gz; snappy with a log directory of its own.
+A case is a chain of servers on one directory, its columns those of CASES: what the files are (logs only, without any
+snapshot; snapshots and logs), how a server ends (SIGTERM or SIGKILL), who comes first, and how snapshots are
+compressed. Each server fills the directory with nodes of every kind, ACLs of every scheme, quotas, containers, TTLs,
+ephemerals, sessions that live, are closed, have expired or will expire at the next server, failed requests and failed
+multis. Then, at each hand-over:
+  * Java's own classes read a copy of the directory (restore.py): their tree is, node by node, what the server that ended
+    had shown to a client; so are zxid, sessions and timeouts, containers, TTLs; the logs have no gap; and the digest that
+    Java computes of its tree is the one that the server had told with `hash`, and no digest in a file differs;
+  * the next server shows the same zxid, sessions (`dump`) and tree; each session re-attaches with its password and has
+    its ephemerals; closed and expired ones are refused; sequential numbers go on; what is to vanish vanishes;
+  * Java says nothing about digests, and its tools TxnLogToolkit and SnapshotFormatter read the newest files.
+The last case is random: RK_SWAP_ROUNDS servers from RK_SEED, each with random requests, settings and end, sometimes killed
+in the middle of a burst; then what Java's classes read is what the next server must show.
 """
 
 import argparse
 import glob
+import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -25,34 +34,66 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from harness.servers import HERE as HARNESS  # noqa: E402
-from harness.servers import JVM, Server, classpath, default_kind  # noqa: E402
-from harness.wire import ALL, EPHEMERAL, OPEN, SEQUENTIAL, TTL_SEQUENTIAL, Conn, E, digest_id, req  # noqa: E402
+from harness.servers import JVM, KINDS, Server, classpath, default_kind, free_port  # noqa: E402
+from harness.wire import (ALL, CONTAINER, EPHEMERAL, EPHEMERAL_SEQUENTIAL, OP, OPEN, SEQUENTIAL, TTL_SEQUENTIAL,  # noqa: E402
+                          Conn, E, digest_id, i64, req, text)
+from restore import JavaReader  # noqa: E402
 
 PROPS = {
     "zookeeper.DigestAuthenticationProvider.superDigest": digest_id("super", "secret"),
-    "znode.container.checkIntervalMs": "3000",
+    "zookeeper.skipACL": "no",
+    "znode.container.checkIntervalMs": "2000",
     "znode.container.maxPerMinute": "600000",
 }
-CFG = {"extendedTypesEnabled": "true", "enforceQuota": "true", "maxSessionTimeout": 900000, "preAllocSize": 256}
-SCENARIOS = {
-    "logs only": ({"snapCount": 100000}, "kill"),
-    "snapshots and rolls, gz": ({"snapCount": 60, "snapshot.compression.method": "gz"}, "kill"),
-    "snappy, own log directory, ended politely": ({"snapCount": 300, "snapshot.compression.method": "snappy", "dataLogDir": "log"}, "stop"),
+CFG = {"extendedTypesEnabled": "true", "enforceQuota": "true", "minSessionTimeout": 300, "maxSessionTimeout": 900000, "tickTime": 300, "preAllocSize": 256}
+MANY = {"snapCount": 60}
+FEW = {"snapCount": 1000000}
+GZ, SNAPPY = {"snapshot.compression.method": "gz"}, {"snapshot.compression.method": "snappy"}
+# name: (who is first, how they end, settings of the first, settings of the second, stages). "other" is Java.
+CASES = {
+    "logs only, ended": ("other", "stop", FEW, FEW, 3),
+    "logs only, ended, ours first": ("kind", "stop", FEW, FEW, 3),
+    "logs only, killed": ("other", "kill", FEW, FEW, 3),
+    "logs only, killed, ours first": ("kind", "kill", FEW, FEW, 3),
+    "no snapshot at all": ("other", "kill", FEW, FEW, 3),
+    "no snapshot at all, ours first": ("kind", "kill", FEW, FEW, 3),
+    "snapshots and logs, ended": ("other", "stop", MANY, MANY, 3),
+    "snapshots and logs, killed": ("other", "kill", MANY, MANY, 3),
+    "snapshots and logs, killed, ours first": ("kind", "kill", MANY, MANY, 3),
+    "gz, ended": ("other", "stop", {**MANY, **GZ}, {**MANY, **GZ}, 3),
+    "gz, killed, ours first": ("kind", "kill", {**MANY, **GZ}, {**MANY, **GZ}, 3),
+    "snappy, killed, own log directory": ("other", "kill", {**MANY, **SNAPPY, "dataLogDir": "log"}, {**MANY, **SNAPPY, "dataLogDir": "log"}, 3),
+    "snappy, ended, ours first": ("kind", "stop", {**MANY, **SNAPPY}, {**MANY, **SNAPPY}, 3),
+    "gz by one, snappy by the other": ("other", "kill", {**MANY, **GZ}, {**MANY, **SNAPPY}, 4),
+    "first an ensemble of one": ("ensemble", "kill", MANY, MANY, 4),
 }
 # What a Java server says when a digest is not what it computes.
-DIGEST_TROUBLE = re.compile(r"[Dd]igests are not matching|[Dd]igest mismatch|mismatch.*digest", re.IGNORECASE)
+DIGEST_TROUBLE = re.compile(r"[Dd]igests are not matching|[Dd]igest mismatch|mismatch.*digest|digests differ", re.IGNORECASE)
+FLEETING = "/fleeting"
+FADING_MS = 4200
 
 
 def connect(server, **more):
     c = Conn(server.port, patience=60)
-    got = c.connect(timeout=900000, **more)
+    got = c.connect(**{"timeout": 900000, **more})
     assert got is not None and got.session != 0, f"refused: {more}"
     c.ok(req.auth("digest", b"super:secret"))
     return c
 
 
+def refused(server, session, password):
+    c = Conn(server.port, patience=60)
+    got = c.connect(timeout=900000, session=session, password=password)
+    c.drop()
+    return got is not None and got.session == 0 and got.timeout == 0
+
+
+def srvr_zxid(server):
+    return int(re.search(rb"Zxid: 0x([0-9a-f]+)", server.word(b"srvr"))[1], 16)
+
+
 def dump(c):
-    """path -> (data, acl, stat, children), except below /fleeting, whose nodes go by themselves."""
+    """path -> (SHA-1 of the data, acl, stat, children), except below FLEETING, whose nodes go by themselves."""
     out, level = {}, ["/"]
     while level:
         replies = c.burst(*(r for p in level for r in (req.get_data(p), req.get_acl(p), req.get_children(p))))
@@ -60,10 +101,16 @@ def dump(c):
         for i, p in enumerate(level):
             data, acl, kids = (x.ok() for x in replies[3 * i:3 * i + 3])
             assert kids.children is not None
-            out[p] = (data.data, acl.acl, data.stat, sorted(kids.children))
-            following += [f"{p.rstrip('/')}/{k}" for k in kids.children]
-        level = [p for p in following if p != "/fleeting"]
+            if p != FLEETING:
+                out[p] = (None if data.data is None else hashlib.sha1(data.data).digest(), acl.acl, data.stat, sorted(kids.children))
+                following += [f"{p.rstrip('/')}/{k}" for k in kids.children]
+        level = following
     return out
+
+
+def of_java(found):
+    """What Java's classes found, in the form of `dump`."""
+    return {p: n[:4] for p, n in found.nodes.items() if p != FLEETING and not p.startswith(FLEETING + "/")}
 
 
 def compare(before, after, who):
@@ -73,162 +120,401 @@ def compare(before, after, who):
             assert a == b, f"{who}: {name} of {path}\n  was {str(a)[:400]}\n  is  {str(b)[:400]}"
 
 
-def fill(server, conns, n):
-    """Everything that can be stored, in stage n."""
-    a = conns[0]
-    top = f"/stage{n}"
-    user = connect(server)
-    user.ok(req.auth("digest", b"user:pw"))
-    a.burst(req.create(top, b"top"), req.create(f"{top}/null", None), req.create(f"{top}/empty", b""), req.create(f"{top}/big", bytes(range(256)) * 2000),
-            req.create(f"{top}/näme – 中文", "wörd".encode()), req.create(f"{top}/versions"))
-    path = top
-    for i in range(30):
-        path += f"/{i}"
-        a.ok(req.create(path))
-    for r in a.burst(*(req.set_data(f"{top}/versions", b"%d" % i) for i in range(100))):
-        r.ok()
-    for r in a.burst(*(req.create(f"{top}/many-", b"x" * (i % 50), flags=SEQUENTIAL) for i in range(300))):
-        r.ok()
-    for r in a.burst(*(req.delete(f"{top}/many-{i:010}") for i in range(40, 120))):
-        r.ok()
-    # ACLs of all schemes, shared and changed
-    user.ok(req.create(f"{top}/auth", acl=[(ALL, "auth", "")]))
-    a.ok(req.create(f"{top}/ip", acl=[(31, "ip", "10.0.0.0/8"), (1, "world", "anyone")]))
-    a.ok(req.create(f"{top}/acl"))
-    for i in range(20):
-        a.ok(req.set_acl(f"{top}/acl", [(31, "digest", f"u{i % 3}:{i % 3}")]))
-    # containers, TTL
-    a.ok(req.create_container(f"{top}/container", b"c"))
-    a.ok(req.create(f"{top}/container/kid"))
-    a.ok(req.create_container(f"{top}/unused"))
-    a.ok(req.create_ttl(f"{top}/ttl", 3_600_000, b"t"))
-    a.ok(req.create_ttl(f"{top}/ttl-", 0xFFFFFFFFFF, flags=TTL_SEQUENTIAL))
-    # quotas
-    at = "/zookeeper/quota"
-    a.do(req.create(f"{at}{top}"))
-    a.ok(req.create(f"{at}{top}/zookeeper_limits", b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=1000"))
-    a.ok(req.create(f"{at}{top}/zookeeper_stats", b"count=0,bytes=0"))
-    a.ok(req.create(f"{top}/counted", b"12345"))
-    # ephemerals of sessions that stay, and of one that ends
-    for k, c in enumerate(conns):
-        c.ok(req.create(f"{top}/eph{k}", b"e", flags=EPHEMERAL))
-        c.ok(req.create(f"{top}/ephs-", flags=EPHEMERAL | SEQUENTIAL))
-    user.ok(req.create(f"{top}/goes", flags=EPHEMERAL))
-    user.ok(req.create(f"{top}/goes2", flags=EPHEMERAL))
-    user.ok(req.close())
-    user.drop()
-    # multis and failures
-    assert [r[1] for r in a.ok(req.multi(req.create(f"{top}/m", b"1"), req.create(f"{top}/m/k"), req.set_data(f"{top}/m", b"2"), req.check(f"{top}/m", 1),
-                                         req.delete(f"{top}/m/k"), req.create_container(f"{top}/m/c"), req.create_ttl(f"{top}/m/t", 10**9))).results] == [0] * 7
-    assert a.ok(req.multi(req.create(f"{top}/never"), req.set_data(f"{top}/m", b"never"), req.check(f"{top}/m", 77))).results[-1][1] == E.BADVERSION
-    for r in (req.create(top), req.set_data("/nope", b""), req.delete(top), req.set_acl(top, ()), req.create("/bad//path"),
-              req.set_data(f"{top}/m", b"", 99), req.delete(f"{top}/versions", 3)):
-        assert a.do(r).err != 0
-    # an ACL that all stages share, and a node that every stage changes
-    a.ok(req.create(f"{top}/shared-acl", acl=OPEN + ((1, "digest", "all:stages"),)))
-    a.do(req.create("/common", acl=OPEN + ((1, "digest", "all:stages"),)))
-    a.ok(req.set_data("/common", b"stage %d" % n))
-    a.ok(req.create("/common/n-", flags=SEQUENTIAL))
-    # what must go by itself at the next server
-    a.do(req.create("/fleeting"))
-    a.ok(req.create_ttl(f"/fleeting/ttl{n}", 100))
-    a.ok(req.create_container(f"/fleeting/container{n}"))
-    a.ok(req.create(f"/fleeting/container{n}/kid"))
+def sessions_of_dump(server):
+    text_ = server.word(b"dump").decode()
+    tracker = text_[text_.index("SessionTracker dump"):text_.index("ephemeral nodes dump")]
+    return {int(x, 16) for x in re.findall(r"\n\t0x([0-9a-f]+)", tracker)}
 
 
-def stage(directory, kind, cfg, end, n, state):
-    """Open, compare, re-attach, go on writing, end. `state` is what the stage before left."""
-    server = Server(directory, kind, {**CFG, **cfg}, PROPS)
-    log_from = len(server.log_text())
-    server.start()
-    who = f"stage {n}, {kind}"
-    try:
-        look = None
-        if state:
-            conns = [connect(server, session=s, password=p, last_zxid=z) for s, p, z in state["sessions"]]
-            for c, eph in zip(conns, state["ephemerals"]):
-                assert sorted(c.ok(req.get_ephemerals()).children) == eph, f"{who}: ephemerals of 0x{c.session:x}"
-            compare(state["tree"], dump(conns[0]), who)
-            assert conns[0].ok(req.sync("/")).zxid == state["zxid"], f"{who}: zxid {conns[0].last_zxid:#x} after {state['zxid']:#x}"
-            assert conns[0].ok(req.create("/common/n-", flags=SEQUENTIAL)).path == f"/common/n-{2 * n - 3:010}", "sequential numbers go on"
-            assert conns[0].last_zxid == state["zxid"] + 1
-            look = connect(server)
-            look.ok(req.delete(f"/fleeting/container{n - 1}/kid"))
-        else:
-            conns = []
-        conns = conns[-2:] + [connect(server)]
-        fill(server, conns, n)
-        if look:
-            deadline = time.monotonic() + 30
-            while left := [p for p in (f"/fleeting/ttl{n - 1}", f"/fleeting/container{n - 1}") if look.do(req.exists(p)).err == 0]:
-                assert time.monotonic() < deadline, f"{who}: {left} did not go"
-                time.sleep(0.2)
-            look.quit()
-        tree = dump(conns[0])
-        state = {"sessions": [], "ephemerals": [], "tree": tree, "zxid": conns[0].ok(req.sync("/")).zxid}
-        for c in conns:
-            state["ephemerals"].append(sorted(c.ok(req.get_ephemerals()).children))
-        state["sessions"] = [(c.session, c.password, state["zxid"]) for c in conns]
-        metrics = dict(x.split("\t") for x in server.word(b"mntr").decode().splitlines() if "\t" in x)
-        assert float(metrics.get("zk_digest_mismatches_count", 0)) == 0, f"{who}: digests differ"
-        getattr(server, end)()
-        trouble = DIGEST_TROUBLE.search(server.log_text()[log_from:])
-        assert not trouble, f"{who}: {trouble[0]}\n{server.log_tail()}"
-        for c in conns:
+class Directory:
+    """One directory over all its servers, and what must be in it."""
+
+    def __init__(self, path, java, rng):
+        self.path, self.java, self.rng = path, java, rng
+        self.tree = self.zxid = None
+        self.live, self.gone, self.fading = {}, {}, None  # session -> (password, timeout, ephemerals); session -> password
+        self.conns, self.stages = [], 0
+        self.containers, self.ttls = set(), {}
+        # 3.8.0 loses the create2s that a later version, or we, log in a multi: it knows only create there
+        self.old = java.kind == "java38"
+
+    def fill(self, server):
+        """Everything that can be stored."""
+        n, rng = self.stages, self.rng
+        a = connect(server)
+        self.conns.append(a)
+        top = f"/stage{n}"
+        user = connect(server)
+        user.ok(req.auth("digest", b"user:pw"))
+        for r in a.burst(req.create(top, b"top"), req.create(f"{top}/null", None), req.create(f"{top}/empty", b""),
+                         req.create(f"{top}/big", bytes(range(256)) * 400), req.create(f"{top}/näme – 中文", "wörd".encode()), req.create(f"{top}/versions")):
+            r.ok()
+        path = top
+        for i in range(12):
+            path += f"/{i}"
+            a.ok(req.create(path))
+        for r in a.burst(*(req.set_data(f"{top}/versions", b"%d" % i) for i in range(40)),
+                         *(req.create(f"{top}/many-", b"x" * (i % 50), flags=SEQUENTIAL) for i in range(100)),
+                         *(req.delete(f"{top}/many-{i:010}") for i in range(10, 40))):
+            r.ok()
+        # ACLs of all schemes, shared and changed; on the system's nodes too
+        user.ok(req.create(f"{top}/auth", acl=[(ALL, "auth", "")]))
+        a.ok(req.create(f"{top}/ip", acl=[(31, "ip", "10.0.0.0/8"), (1, "world", "anyone")]))
+        a.ok(req.create(f"{top}/several", acl=[(31, "digest", f"own{n}:x"), (3, "ip", "127.0.0.1"), (1, "world", "anyone"), (16, "digest", "b:c")]))
+        a.ok(req.create(f"{top}/acl"))
+        for i in range(12):
+            a.ok(req.set_acl(f"{top}/acl", [(31, "digest", f"u{i % 3}:{i % 3}")]))
+        a.ok(req.set_acl(f"{top}/acl", OPEN) if n % 2 else req.set_acl("/zookeeper/quota", [(31, "digest", f"q{n}:x")]))
+        a.ok(req.set_data("/zookeeper/config", b"server.1=localhost:2888:3888:participant;0.0.0.0:2181\nversion=%x" % n))
+        # containers, TTL
+        a.ok(req.create_container(f"{top}/container", b"c"))
+        a.ok(req.create(f"{top}/container/kid"))
+        a.ok(req.create_container(f"{top}/unused"))
+        a.ok(req.create_ttl(f"{top}/ttl", 3_600_000, b"t"))
+        a.ok(req.create_ttl(f"{top}/ttl-", 0xFFFFFFFFFF, flags=TTL_SEQUENTIAL))
+        self.containers |= {f"{top}/container", f"{top}/unused"}
+        # quotas, soft, hard and left behind without its subject
+        at = "/zookeeper/quota"
+        for name, limits in ((top, b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=1000"), (f"/none{n}", b"count=5,bytes=100"),
+                             (f"{top}/versions", b"count=1,bytes=2")):
+            a.do(req.create(f"{at}{name}"))
+            a.ok(req.create(f"{at}{name}/zookeeper_limits", limits))
+            a.ok(req.create(f"{at}{name}/zookeeper_stats", b"count=0,bytes=0"))
+        a.ok(req.create(f"{top}/counted", b"12345"))
+        # ephemerals of sessions that stay, of one that is closed, of one that expires here, of one that expires at the next
+        for k, c in enumerate(self.conns):
+            c.ok(req.create(f"{top}/eph{k}", b"e", flags=EPHEMERAL))
+            c.ok(req.create(f"{top}/ephs-", flags=EPHEMERAL_SEQUENTIAL))
+        user.ok(req.create(f"{top}/goes", flags=EPHEMERAL))
+        user.ok(req.create(f"{top}/goes2", flags=EPHEMERAL))
+        user.ok(req.close())
+        user.drop()
+        self.gone[user.session] = user.password
+        short = connect(server, timeout=300)
+        short.ok(req.create(f"{top}/expires", flags=EPHEMERAL))
+        short.drop()
+        self.gone[short.session] = short.password
+        # multis and failures
+        a.ok(req.create(f"{top}/m", b"1"))
+        assert [r[1] for r in a.ok(req.multi(req.create(f"{top}/m/k"), req.set_data(f"{top}/m", b"2"), req.check(f"{top}/m", 1),
+                                             req.delete(f"{top}/m/k"), req.create_container(f"{top}/m/c"), req.create_ttl(f"{top}/m/t", 10**9),
+                                             req.create(f"{top}/m/e", flags=EPHEMERAL), req.create(f"{top}/m/s-", flags=SEQUENTIAL))).results] == [0] * 8
+        self.containers.add(f"{top}/m/c")
+        assert a.ok(req.multi(req.create(f"{top}/never"), req.set_data(f"{top}/m", b"never"), req.check(f"{top}/m", 77))).results[-1][1] == E.BADVERSION
+        assert a.ok(req.multi(req.check(f"{top}/m", 1), req.create_ttl(f"{top}/never", 5), req.delete(f"{top}/m"), req.create_container(f"{top}/n"))
+                    ).results[2][1] == E.NOTEMPTY
+        for r in (req.create(top), req.set_data("/nope", b""), req.delete(top), req.set_acl(top, ()), req.create("/bad//path"),
+                  req.set_data(f"{top}/m", b"", 99), req.delete(f"{top}/versions", 3), req.create_ttl(f"{top}/x", 0), req.create_container(f"{top}/m")):
+            assert a.do(r).err != 0
+        if "server.1" not in server.cfg:
+            assert a.do(req.raw(OP.reconfig, text(None) + text(None) + text("server.1=a:1:2;3") + i64(-1))).err != 0
+        # an ACL that all stages share, and a node that every stage changes
+        a.ok(req.create(f"{top}/shared-acl", acl=OPEN + ((1, "digest", "all:stages"),)))
+        a.do(req.create("/common", acl=OPEN + ((1, "digest", "all:stages"),)))
+        a.ok(req.set_data("/common", b"stage %d" % n))
+        a.ok(req.create("/common/n-", flags=SEQUENTIAL))
+        for _ in range(rng.randrange(4)):
+            a.ok(req.create("/common/n-", flags=SEQUENTIAL))
+        # what must go by itself at the next server
+        a.do(req.create(FLEETING))
+        a.ok(req.create_ttl(f"{FLEETING}/ttl{n}", 100))
+        a.ok(req.create_container(f"{FLEETING}/container{n}"))
+        a.ok(req.create(f"{FLEETING}/container{n}/kid"))
+        deadline = time.monotonic() + 30
+        while a.do(req.exists(f"{top}/expires")).err == 0:
+            assert time.monotonic() < deadline, "a session does not expire"
+            time.sleep(0.1)
+        fading = connect(server, timeout=FADING_MS)
+        fading.ok(req.create(f"{FLEETING}/fades{n}", flags=EPHEMERAL))
+        self.fading = fading
+
+    def churn(self, server, count):
+        """Random requests, most of them good; returns the connection."""
+        rng, c = self.rng, connect(server)
+        self.conns.append(c)
+        c.do(req.create("/r"))
+        kinds = ["create"] * 6 + ["set"] * 4 + ["delete"] * 3 + ["acl", "ttl", "container", "multi", "multi"]
+
+        def one(kind, member=False):
+            path = f"/r/{rng.randrange(30)}" + (f"/{rng.randrange(5)}" if rng.random() < 0.5 else "")
+            data = rng.randbytes(rng.choice([0, 3, 50, 50, 900, 5000]))
+            acl = rng.choice([OPEN, OPEN, [(rng.randrange(1, 32), "digest", f"r{rng.randrange(8)}:x"), (31, "world", "anyone")]])
+            if kind == "create":
+                return req.create(path, rng.choice([data, None]), acl, rng.choice([0, 0, EPHEMERAL, SEQUENTIAL, EPHEMERAL_SEQUENTIAL]),
+                                  OP.create if member and self.old else rng.choice([OP.create, OP.create2]))
+            if kind == "set":
+                return req.set_data(path, data, rng.choice([-1, -1, 0, 1]))
+            if kind == "delete":
+                return req.delete(path)
+            if kind == "acl":
+                return req.set_acl(path, acl)
+            if kind == "ttl":
+                return req.create_ttl(path, rng.randrange(10**6, 10**9), data, acl)
+            return req.create_container(path, data, acl, CONTAINER) if kind == "container" else req.check(path, rng.randrange(3))
+
+        def any_one():
+            kind = rng.choice(kinds)
+            if kind == "multi":
+                return req.multi(*(one(rng.choice(["create", "create", "set", "delete", "check", "ttl"]), True) for _ in range(rng.randrange(1, 5))))
+            return one(kind)
+
+        while count > 0:
+            batch = [any_one() for _ in range(min(count, rng.choice([1, 5, 40])))]
+            c.burst(*batch)
+            count -= len(batch)
+        self.burst_now = lambda n: c.post_all([(any_one(), None) for _ in range(n)])
+        return c
+
+    def opened(self, server, who):
+        """The server that has just started shows what the one before left."""
+        zxid = srvr_zxid(server)
+        assert zxid == self.zxid, f"{who}: zxid {zxid:#x} after {self.zxid:#x}"
+        there = sessions_of_dump(server)
+        assert there == set(self.live), (f"{who}: sessions missing {[hex(s) for s in set(self.live) - there]}, "
+                                         f"too many {[hex(s) for s in there - set(self.live)]}")
+        fading = self.fading and self.fading.session
+        conns = []
+        for session, (password, timeout, ephemerals) in self.live.items():
+            if session == fading:
+                continue
+            c = connect(server, session=session, password=password, last_zxid=self.zxid, timeout=timeout)
+            got = sorted(c.ok(req.get_ephemerals()).children)
+            assert got == ephemerals, f"{who}: ephemerals of 0x{session:x}: {got}, must be {ephemerals}"
+            conns.append(c)
+        for session, password in self.gone.items():
+            assert refused(server, session, password), f"{who}: 0x{session:x}, closed or expired before, is taken"
+        for session in self.live:
+            assert session == fading or refused(server, session, b"x" * 16), f"{who}: 0x{session:x} is taken with a wrong password"
+            break
+        conns[0].drop()  # the owner of the last may have been shut out by Java
+        conns[0] = connect(server, session=conns[0].session, password=conns[0].password)
+        look = conns[0]
+        compare(self.tree, dump(look), who)
+        if "/common" in self.tree:
+            s = self.tree["/common"][2]
+            wanted = f"/common/n-{(s.cversion + s.children) // 2:010}"
+            got = look.ok(req.create("/common/n-", flags=SEQUENTIAL)).path
+            assert got == wanted, f"{who}: sequential numbers: {got} instead of {wanted}"
+        for c in conns[:-3]:  # not ever more sessions
+            c.ok(req.close())
             c.drop()
-        return state
+            self.gone[c.session] = c.password
+        self.conns = conns[-3:]
+
+    def vanish(self, server, who, n):
+        """What was to go at this server goes."""
+        look = self.conns[0]
+        look.ok(req.delete(f"{FLEETING}/container{n}/kid"))
+        deadline = time.monotonic() + 40
+        while left := [p for p in (f"{FLEETING}/ttl{n}", f"{FLEETING}/container{n}", f"{FLEETING}/fades{n}") if look.do(req.exists(p)).err == 0]:
+            assert time.monotonic() < deadline, f"{who}: {left} did not go"
+            time.sleep(0.2)
+        self.gone[self.fading.session] = self.fading.password
+
+    def settle(self, server):
+        """Write until the newest zxid is one whose digest `hash` tells; then the state to be handed over. Returns the digest."""
+        c = self.conns[0]
+        for _ in range(20):
+            zxid = srvr_zxid(server)
+            if zxid % 128:
+                c.burst(*(req.set_data("/common" if self.stages else "/r", b"settling") for _ in range(128 - zxid % 128)))
+            if self.fading:
+                self.fading.ok(req.ping())
+            self.tree = dump(c)
+            rows = server.word(b"hash").decode().split("\n")
+            zxid = srvr_zxid(server)
+            last = [r for r in rows if r][-1].split(": ")
+            if int(last[0], 16) == zxid:
+                break
+        else:
+            raise AssertionError("zxids never stand still")
+        self.zxid = zxid
+        self.live = {c.session: (c.password, 900000, sorted(c.ok(req.get_ephemerals()).children)) for c in self.conns}
+        if self.fading:
+            self.live[self.fading.session] = (self.fading.password, FADING_MS, None)
+        return int(last[1])
+
+    def read_by_java(self, server, who, digest):
+        """Java's classes find on disk what the server had shown."""
+        data = server.cfg["dataDir"]
+        found = self.java.read(data, server.cfg.get("dataLogDir", data))
+        if digest is not None:
+            assert found.zxid == self.zxid, f"{who}: Java reads zxid {found.zxid:#x} instead of {self.zxid:#x}"
+            compare(self.tree, of_java(found), f"{who}, read by Java")
+            assert found.digest == digest, f"{who}: Java computes digest {found.digest}, `hash` told {digest}"
+            timeouts = {s: t for s, (_, t, _) in self.live.items()}
+            assert found.sessions == timeouts, f"{who}: Java reads sessions {found.sessions}, must be {timeouts}"
+            assert self.containers <= found.containers, f"{who}: no containers: {self.containers - found.containers}"
+        assert found.mismatches == "[]", f"{who}: digests in the files differ at {found.mismatches}"
+        for path, (_, _, _, _, owner) in found.nodes.items():
+            assert (path in found.ttls) == (owner >> 56 & 0xFF == 0xFF), path
+        return found
+
+    def stage(self, kind, settings, end, snapshots=True, fill=True, churn=0):
+        """One server's turn."""
+        self.stages += 1
+        n, who = self.stages, f"stage {self.stages}, {kind}"
+        settings = dict(settings)
+        if "dataLogDir" in settings:
+            settings["dataLogDir"] = os.path.join(self.path, "log")
+        props = PROPS if snapshots else {**PROPS, "zookeeper.snapshot.trust.empty": "true"}
+        server = Server(self.path, kind, {**CFG, **settings}, props)
+        log_from = len(server.log_text())
+        server.start()
+        try:
+            if self.tree:
+                self.opened(server, who)
+                if self.fading:
+                    self.vanish(server, who, n - 1)
+                    self.fading = None
+            if fill:
+                self.fill(server)
+            if churn:
+                self.churn(server, churn)
+            digest = self.settle(server)
+            metrics = dict(x.split("\t") for x in server.word(b"mntr").decode().splitlines() if "\t" in x)
+            assert float(metrics.get("zk_digest_mismatches_count", 0)) == 0, f"{who}: digests differ"
+            if end == "amid":
+                before = srvr_zxid(server)
+                self.burst_now(self.rng.randrange(50, 400))
+                time.sleep(self.rng.random() * 0.05)
+                server.kill()
+                found = self.read_by_java(server, who, None)
+                assert found.zxid >= before, f"{who}: Java reads zxid {found.zxid:#x}, {before:#x} was acknowledged"
+                assert set(found.sessions) == set(self.live)
+                self.zxid, self.tree = found.zxid, of_java(found)
+                for session, (password, timeout, _) in list(self.live.items()):
+                    self.live[session] = (password, timeout, sorted(p for p, x in found.nodes.items() if x[2].owner == session))
+            else:
+                status = getattr(server, end)()
+                assert end == "kill" or status in (0, 143, -15), f"{who}: ended with status {status}"
+                found = self.read_by_java(server, who, digest)
+            trouble = DIGEST_TROUBLE.search(server.log_text()[log_from:])
+            assert not trouble, f"{who}: {trouble[0]}\n{server.log_tail()}"
+            for c in self.conns + ([self.fading] if self.fading else []):
+                c.drop()
+            if not snapshots:
+                for path in glob.glob(os.path.join(server.cfg["dataDir"], "version-2", "snapshot.*")):
+                    os.remove(path)
+            return server, found
+        finally:
+            server.kill()
+
+
+def tool(kind, main, *args):
+    """One of Java's tools, of Debian's or of the version under comparison."""
+    jars = classpath(kind) + (":/usr/share/java/commons-cli.jar" if kind == "java38" else "")
+    done = subprocess.run(["java", *JVM, f"-Dlog4j.configuration=file:{HARNESS}/quiet.properties", "-Dlog4j2.level=OFF",
+                           "-Dzookeeper.extendedTypesEnabled=true", "-cp", jars, main, *args],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=120, check=False)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def number(path):
+    return int(os.path.basename(path).split(".")[1], 16)
+
+
+def read_with_tools(kind, server, found):
+    """The logs have no gap; TxnLogToolkit and SnapshotFormatter read the newest files. Returns how many files there are."""
+    data = server.cfg["dataDir"]
+    logs = sorted(glob.glob(os.path.join(server.cfg.get("dataLogDir", data), "version-2", "log.*")), key=number)
+    snapshots = sorted(glob.glob(os.path.join(data, "version-2", "snapshot.*")), key=number)
+    assert len(found.logged) == 1 and found.logged[0][0] & 0xFFFFFFFF == 1 and found.logged[0][1] == found.zxid, f"the logs hold {found.logged}"
+    status, out = tool(kind, "org.apache.zookeeper.server.persistence.TxnLogToolkit", "-d", logs[-1])
+    assert status == 0 and "CRC ERROR" not in out and re.search(rf"zxid 0x{found.zxid:x} ", out), f"{logs[-1]}: status {status}\n{out[-800:]}"
+    if snapshots:
+        status, out = tool(kind, "org.apache.zookeeper.server.SnapshotFormatter", snapshots[-1])
+        assert status == 0 and "ZNode Details" in out and "Last zxid" in out, f"{snapshots[-1]}: status {status}\n{out[-800:]}"
+    return len(logs), len(snapshots)
+
+
+def chain(directory, name, kind, other):
+    """A case of the table."""
+    first, end, settings, more, stages = CASES[name]
+    order = [(other, settings), (kind, more)] if first != "kind" else [(kind, settings), (other, more)]
+    for n in range(stages):
+        who, cfg = order[n % 2]
+        if first == "ensemble" and n == 0:
+            directory.ensemble(who, cfg)
+            continue
+        last = directory.stage(who, cfg, end, snapshots="no snapshot" not in name)
+    return last
+
+
+def ensemble(self, kind, settings):
+    """A first turn in which the directory belongs to an ensemble of one, which is reconfigured."""
+    os.makedirs(os.path.join(self.path, "data"), exist_ok=True)
+    with open(os.path.join(self.path, "data", "myid"), "w", encoding="ascii") as f:
+        f.write("1")
+    port, peers = free_port(), f"127.0.0.1:{free_port()}:{free_port()}:participant"
+    cfg = {**settings, "clientPort": port, "standaloneEnabled": "false", "reconfigEnabled": "true", "initLimit": 10, "syncLimit": 10,
+           "server.1": f"{peers};127.0.0.1:{port}"}
+    server = Server(self.path, kind, {**CFG, **cfg}, PROPS, port)
+    server.start()
+    try:
+        c = connect(server)
+        for members in (f"server.1={peers};127.0.0.1:{port}\nserver.2=127.0.0.1:1:2:observer;127.0.0.1:3", f"server.1={peers};127.0.0.1:{port}"):
+            body = text(None) + text(None) + text(members.replace("\n", ",")) + i64(-1)
+            got = c.do(req.raw(OP.reconfig, body, req.get_data("/").decode))
+            assert got.err == 0, f"reconfig: {got}"
+        assert b"version=" in c.ok(req.get_data("/zookeeper/config")).data
+        self.conns = [c]
+        self.stages += 1
+        self.fill(server)
+        digest = self.settle(server)
+        server.kill()
+        self.read_by_java(server, f"ensemble, {kind}", digest)
+        for c in self.conns + [self.fading]:
+            c.drop()
     finally:
         server.kill()
 
 
-def tool(main, *args):
-    command = ["java", *JVM, f"-Dlog4j.configuration=file:{HARNESS}/quiet.properties", "-Dzookeeper.extendedTypesEnabled=true", "-cp",
-               classpath("java38") + ":/usr/share/java/commons-cli.jar", main, *args]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=120, check=False)
-    return done.returncode, done.stdout.decode(errors="replace")
+Directory.ensemble = ensemble
 
 
-def read_with_java_tools(directory, cfg, state):
-    """TxnLogToolkit reads every log and finds all zxids without a gap; SnapshotFormatter reads the newest snapshot."""
-    logs = sorted(glob.glob(os.path.join(cfg.get("dataLogDir", os.path.join(directory, "data")), "version-2", "log.*")),
-                  key=lambda p: int(p.rsplit(".", 1)[1], 16))
-    zxids = []
-    for log in logs:
-        status, text = tool("org.apache.zookeeper.server.persistence.TxnLogToolkit", "-d", log)
-        assert status == 0 and "CRC ERROR" not in text, f"{log}: status {status}\n{text[-800:]}"
-        zxids += [int(z, 16) for z in re.findall(r"cxid 0x[0-9a-f]+ zxid 0x([0-9a-f]+) ", text)]
-    assert zxids == list(range(1, state["zxid"] + 1)), f"zxids in the logs: {len(zxids)}, last {zxids[-1:]}, expected 1 to {state['zxid']}"
-    snapshots = sorted(glob.glob(os.path.join(directory, "data", "version-2", "snapshot.*")), key=lambda p: int(p.split("snapshot.")[1].split(".")[0], 16))
-    status, text = tool("org.apache.zookeeper.server.SnapshotFormatter", snapshots[-1])
-    assert status == 0 and "ZNode Details" in text and "Last zxid" in text, f"{snapshots[-1]}: status {status}\n{text[-800:]}"
-    return len(logs), len(snapshots)
+def at_random(directory, kind, other, rounds):
+    """Servers in turn with random settings, requests and ends."""
+    rng = directory.rng
+    who = rng.choice([kind, other])
+    for _ in range(rounds):
+        settings = {"snapCount": rng.choice([5, 40, 200, 100000]), "snapshot.compression.method": rng.choice([None, "gz", "snappy"])}
+        end = rng.choice(["stop", "kill", "amid"])
+        last = directory.stage(who, settings, end, fill=False, churn=rng.randrange(30, 500))
+        print(f"      {directory.stages}: {who}, {settings}, {end}, zxid {directory.zxid:#x}, {len(directory.tree)} nodes", flush=True)
+        if rng.random() < 0.85:
+            who = kind if who == other else other
+    return last
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", default=default_kind())
-    parser.add_argument("--other", default="java38")
-    parser.add_argument("--stages", type=int, default=5)
+    parser.add_argument("--kind", default=default_kind(), choices=KINDS)
+    parser.add_argument("--other", default="java38", choices=KINDS)
+    parser.add_argument("--case", default="", help="only cases whose name contains this")
     args = parser.parse_args()
+    seed = int(os.environ.get("RK_SEED") or random.SystemRandom().randrange(2**32))
+    rounds = int(os.environ.get("RK_SWAP_ROUNDS", "8"))
+    print(f"swap between {args.kind} and {args.other}, RK_SEED={seed}", flush=True)
     passed = failed = 0
-    for name, (cfg, end) in SCENARIOS.items():
-        for first, second in ((args.other, args.kind), (args.kind, args.other)):
-            stages = args.stages if first == args.other else 2
-            directory = tempfile.mkdtemp(prefix="rk-swap-")
-            settings = dict(cfg)
-            if "dataLogDir" in settings:
-                settings["dataLogDir"] = os.path.join(directory, "log")
-            began, state, n = time.monotonic(), None, 0
+    with JavaReader(args.other) as java:
+        for name in [*CASES, "at random"]:
+            if args.case not in name:
+                continue
+            directory = Directory(tempfile.mkdtemp(prefix="rk-swap-"), java, random.Random(f"{seed} {name}"))
+            began = time.monotonic()
             try:
-                for n in range(1, stages + 1):
-                    state = stage(directory, (first, second)[(n + 1) % 2], settings, end, n, state)
-                logs, snapshots = read_with_java_tools(directory, settings, state)
-                print(f"ok    {name}: {stages} stages from {first}, {len(state['tree'])} nodes, {logs} logs, {snapshots} snapshots, "
-                      f"{time.monotonic() - began:.0f} s", flush=True)
+                if name == "at random":
+                    server, found = at_random(directory, args.kind, args.other, rounds)
+                else:
+                    server, found = chain(directory, name, args.kind, args.other)
+                logs, snapshots = read_with_tools(args.other, server, found)
+                print(f"ok    {name}: {directory.stages} servers, {len(directory.tree)} nodes, zxid {directory.zxid:#x}, {logs} logs, "
+                      f"{snapshots} snapshots, {time.monotonic() - began:.0f} s", flush=True)
                 passed += 1
-                shutil.rmtree(directory, ignore_errors=True)
+                shutil.rmtree(directory.path, ignore_errors=True)
             except Exception as e:
-                print(f"FAIL  {name}: from {first}, stage {n}: {type(e).__name__}: {e}\n      directory kept: {directory}", flush=True)
+                print(f"FAIL  {name}: stage {directory.stages}: {type(e).__name__}: {e}\n      directory kept: {directory.path}", flush=True)
                 failed += 1
     print(f"swap: {passed} passed, {failed} failed")
     return 1 if failed else 0
