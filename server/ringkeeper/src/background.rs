@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clients::Mailbox;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -130,11 +130,13 @@ fn write_snapshots(
         if purge_every.is_some() {
             snapshots::purge(options);
         }
+        purge_every.map(|every| Instant::now() + every)
     };
-    purge();
+    let mut purge_at = purge();
     loop {
-        let next = match purge_every {
-            Some(every) => jobs.recv_timeout(every),
+        // By a deadline: snapshots that come more often than purges must not put purges off.
+        let next = match purge_at {
+            Some(at) => jobs.recv_deadline(at),
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
@@ -142,8 +144,11 @@ fn write_snapshots(
                 snapshots::write(options, job);
                 write_stage.send(Letter::SnapshotDone);
             }
-            Err(RecvTimeoutError::Timeout) => purge(),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if purge_at.is_some_and(|at| at <= Instant::now()) {
+            purge_at = purge();
         }
     }
 }

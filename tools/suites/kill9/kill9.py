@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kill the server at random moments, start it again on the same directory, and hold it to every acknowledgement.
 
-    kill9.py [--kind ringkeeper|java38|java395]      RK_KILL_ROUNDS (20) and RK_SEED from the environment
+    kill9.py [--kind ringkeeper|java38|java395] [--calm]      RK_KILL_ROUNDS (20) and RK_SEED from the environment
 
 Several sessions write without waiting for answers: creates, sets with and without versions, deletes, ACLs, multis
 that succeed and multis that fail, ephemerals, and sequential nodes in a directory they share. Each writer owns a
@@ -14,7 +14,10 @@ After each restart this must hold:
   * every acknowledged sequential name is there with its data, no two are equal, and no operation has two;
   * each session re-attaches with its password although it says the last zxid it saw; its ephemerals are there;
   * zxids go on: what is written now is above all that was ever acknowledged.
-Some rounds also kill the server while it recovers. Small snapCount: snapshots and new log files come often.
+Some rounds also kill the server while it recovers. Unless --calm is given, snapshots are forced: snapCount is drawn anew
+for each start from 2 to 200, snapshots are compressed in all ways, log files are tiny, purges come five times a second
+(Java: at each start), and a ballast of some thousand nodes makes a snapshot take a while, so that many kills interrupt one.
+After each restart nothing temporary is left, and neither snapshots nor prepared segments pile up.
 """
 
 import argparse
@@ -315,9 +318,78 @@ def dump(c, root):
     return out
 
 
+class Files:
+    """The data directory as the kills leave it."""
+
+    BALLAST = 3000
+
+    def __init__(self, server, rng, calm):
+        self.server, self.rng, self.calm = server, rng, calm
+        self.ours = server.kind == "ringkeeper"
+        self.data = os.path.join(server.dir, "data", "version-2")
+        self.interrupted = self.kills = self.most = 0
+
+    def vary(self):
+        """Settings of the next start."""
+        if self.calm:
+            return
+        self.server.cfg.update({
+            "snapCount": self.rng.choice([2, 10, 40, 200]), "snapshot.compression.method": self.rng.choice([None, "gz", "snappy"]),
+            "preAllocSize": self.rng.choice([16, 64, 256]), "txnLogSizeLimitInKb": self.rng.choice([None, 20, 100]),
+            "autopurge.snapRetainCount": 3, "autopurge.purgeInterval": "200ms" if self.ours else 1})
+
+    def names(self, prefix=""):
+        return [x for x in os.listdir(self.data) if x.startswith(prefix)]
+
+    def load(self, c):
+        """Nodes that nobody touches."""
+        if not self.calm:
+            c.ok(req.create("/ballast"))
+            for at in range(0, self.BALLAST, 500):
+                for r in c.burst(*(req.create(f"/ballast/{i}", b"%d " % i * 100) for i in range(at, at + 500))):
+                    r.ok()
+
+    def unload(self, server):
+        """They are all there at the end."""
+        if not self.calm:
+            c = Conn(server.port)
+            c.connect()
+            for i, r in enumerate(c.burst(*(req.get_data(f"/ballast/{i}") for i in range(self.BALLAST)))):
+                assert r.ok().data == b"%d " % i * 100, f"/ballast/{i}"
+            assert c.ok(req.get_all_children_number("/ballast")).count == self.BALLAST
+            c.drop()
+
+    def killed(self):
+        """Whether this kill interrupted a snapshot."""
+        self.kills += 1
+        self.interrupted += "ringkeeper-snapshot.tmp" in self.names()
+        self.most = max(self.most, len(self.names("snapshot.")))
+
+    def started(self):
+        """What the kill left is cleaned up. A long log may make the server begin a snapshot at once; that one ends."""
+        if not self.ours:
+            return
+        self._soon(lambda: not [x for x in self.names() if "tmp" in x], "a temporary file stays")
+        prepared = self.names("ringkeeper-prepared")
+        assert len(prepared) <= 4, f"prepared segments pile up: {prepared}"
+        if not self.calm:
+            self._soon(lambda: len(self.names("snapshot.")) <= 3, "not purged")
+
+    def _soon(self, holds, problem):
+        until = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < until, f"{problem}: {sorted(self.names())}"
+            time.sleep(0.02)
+
+    def summary(self):
+        removed = self.server.log_text().count("Removing file")
+        return f"{self.kills} kills, {self.interrupted} of them amid a snapshot; at most {self.most} snapshots, {removed} files purged"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", default=default_kind(), choices=KINDS)
+    parser.add_argument("--calm", action="store_true", help="neither force snapshots nor purges")
     args = parser.parse_args()
     rounds = int(os.environ.get("RK_KILL_ROUNDS", "20"))
     seed = int(os.environ.get("RK_SEED") or random.SystemRandom().randrange(2**32))
@@ -326,9 +398,13 @@ def main():
     directory = tempfile.mkdtemp(prefix="rk-kill9-")
     server = Server(directory, args.kind, {
         "snapCount": 200, "preAllocSize": 64, "extendedTypesEnabled": "true", "maxSessionTimeout": 200000,
-        "snapshot.compression.method": rng.choice([None, None, "gz"])}).start()
+        "snapshot.compression.method": rng.choice([None, None, "gz"])})
+    files = Files(server, rng, args.calm)
+    files.vary()
+    server.start()
     setup = Conn(server.port)
     setup.connect()
+    files.load(setup)
     writers = [Writer(n, random.Random(rng.random())) for n in range(WRITERS)]
     for p in ["/seq"] + [w.root for w in writers]:
         setup.ok(req.create(p))
@@ -348,6 +424,7 @@ def main():
             for t in threads:
                 t.join(60)
                 assert not t.is_alive(), "a writer hangs"
+            files.killed()
             for w in writers:
                 if w.trouble:
                     raise w.trouble
@@ -355,10 +432,14 @@ def main():
             again = 0
             while rng.random() < 0.3:
                 again += 1
+                files.vary()
                 server.spawn()
                 time.sleep(rng.random() * (0.15 if args.kind == "ringkeeper" else 1.5))
                 server.kill()
+                files.killed()
+            files.vary()
             server.start()
+            files.started()
             top = max(w.top for w in writers)
             for w in writers:
                 w.attach(server.port)
@@ -382,15 +463,17 @@ def main():
             print(f"round {n}: {now - answers} acknowledged, {inflight} in flight of which {survived} survived"
                   + (f", killed {again} times while recovering" if again else "") + f", zxid {top:#x}", flush=True)
             answers, passed = now, n
+        files.unload(server)
     except BaseException as e:
         print(f"round {passed + 1} failed, RK_SEED={seed}, directory kept: {directory}\n{type(e).__name__}: {e}\n{server.log_tail()}")
         server.kill()
         print(f"kill9: {passed} passed, 1 failed")
         return 1
     server.kill()
-    files = sorted(os.listdir(os.path.join(directory, "data", "version-2")))
+    left, summary = len(files.names()), files.summary()
     shutil.rmtree(directory, ignore_errors=True)
-    print(f"{answers} operations acknowledged, {len(files)} files left, {time.monotonic() - began:.0f} s")
+    print(f"{answers} operations acknowledged, {left} files left, {time.monotonic() - began:.0f} s")
+    print(summary)
     print(f"kill9: {passed} passed, 0 failed")
     return 0
 

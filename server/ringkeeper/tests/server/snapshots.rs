@@ -148,6 +148,23 @@ fn purging_keeps_three_snapshots_and_the_logs_that_they_need() {
     check(&Launch::on(dir.path()).start(), 160);
 }
 
+/// Each snapshot used to begin the interval anew, so that a busy server never purged.
+#[test]
+fn purging_is_not_put_off_by_snapshots_that_come_more_often() {
+    let dir = directory();
+    let launch = Launch::on(dir.path()).set("snapCount", "2").set("autopurge.purgeInterval", "400ms");
+    let server = launch.set("autopurge.snapRetainCount", "3").start();
+    let mut session = server.session();
+    session.create("/n", b"", 0).expect("created");
+    until("old snapshots are gone although new ones keep coming", || {
+        for _ in 0..20 {
+            session.set("/n", b"again", -1).expect("set");
+        }
+        server.log.count("Removing file:") > 0
+    });
+    assert!(server.log.count("Snapshotting:") > 3);
+}
+
 /// Small files may be wanted for shipping them elsewhere.
 #[test]
 fn log_files_are_rolled_by_size() {
