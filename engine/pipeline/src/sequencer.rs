@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use proto::multi::decode_members;
-use proto::request::{Create, PathVersion, SetAcl, SetData};
+use proto::request::{Create, PathVersion, Reconfig, SetAcl, SetData};
 use proto::{Code, Decode, JuteError, Millis, Op, Reader, SessionId, Txn, TxnHeader, Xid, Zxid};
 use tree::Writer;
 
@@ -357,8 +357,13 @@ fn dispatch<'f, G: Guard>(
             return Ok(Done { op, txn: done.txn, changes: done.changes, body: Body::Multi(done.results) });
         }
         // Dynamic reconfiguration needs a quorum (client-protocol.md §9.7).
-        Op::Reconfig if !ctx.settings.reconfig_enabled => return Err(Code::ReconfigDisabled.into()),
-        Op::Reconfig => return Err(ctx.session(caller).err().unwrap_or(Code::Unimplemented.into())),
+        Op::Reconfig => {
+            let _ = Reconfig::decode(&mut r)?;
+            if !ctx.settings.reconfig_enabled {
+                return Err(Code::ReconfigDisabled.into());
+            }
+            return Err(ctx.session(caller).err().unwrap_or(Code::Unimplemented.into()));
+        }
         _ => return Err(Code::Unimplemented.into()),
     };
     let body = match done.result {

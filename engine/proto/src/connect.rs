@@ -110,3 +110,30 @@ pub fn session_password(session: SessionId) -> [u8; PASSWORD_BYTES] {
     }
     password
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_passwords_are_those_of_java() {
+        // Captured from `ZooKeeperServer.generatePasswd` of 3.9.5.
+        let captured: [(u64, u128); 12] = [
+            (0, 0xf22a_cd4a_97e6_9d6d_20a4_9bb6_38ea_db38),
+            (1, 0x054c_c74a_3732_7db2_15e7_02e2_0c73_f005),
+            (2, 0xcce8_d84a_574f_dfe3_361e_cd5f_91d8_b29e),
+            (u64::MAX, 0x20f6_2cb5_648d_c2d7_7147_1c8a_2486_a9ee),
+            (0x0100_00c4_6105_0000, 0xd15d_e964_8ae9_e728_9737_c965_e39d_74e5),
+            (0x0100_0000_0000_0000, 0xf22a_cd4a_97e6_9d6d_20a4_9bb6_38ea_db38),
+            (0x01ff_0000_dead_beef, 0xe61e_b63f_1c18_02e5_d90d_40c2_c98c_7598),
+            (0x7fff_ffff_ffff_ffff, 0x20f6_2cb5_648d_c2d7_7147_1c8a_2486_a9ee),
+            (0x8000_0000_0000_0000, 0xf22a_cd4a_97e6_9d6d_20a4_9bb6_38ea_db38),
+            (0xb341_5c00, 0x60b4_20bb_3851_d9d4_7acb_933d_be70_399b),
+            (0xff00_0000_0000_0001, 0x054c_c74a_3732_7db2_15e7_02e2_0c73_f005),
+            (0x0200_0123_4567_8abc, 0x9e44_b4aa_6477_c431_cc2d_e6ff_3bbc_300b),
+        ];
+        for (id, password) in captured {
+            assert_eq!(session_password(SessionId(id as i64)), password.to_be_bytes(), "{id:#x}");
+        }
+    }
+}

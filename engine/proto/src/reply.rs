@@ -49,6 +49,14 @@ pub fn put_header_frame(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, code: Code) {
     put_header(out, xid, zxid, code);
 }
 
+/// Appends the whole answer to a SASL token of a server that has none to give back: zxid 0, success, a null token.
+pub fn put_no_token_frame(out: &mut Vec<u8>, xid: Xid) {
+    let start = begin_frame(out);
+    put_header(out, xid, Zxid::ZERO, Code::Ok);
+    put_int(out, -1);
+    end_frame(out, start);
+}
+
 /// Appends a whole notification frame. `zxid` is that of the transaction, −1 for catch-up events of setWatches.
 pub fn put_notification(out: &mut Vec<u8>, zxid: Zxid, event: EventType, path: &str) {
     let start = begin_frame(out);

@@ -172,14 +172,38 @@ impl<'a> SetWatches<'a> {
 pub struct AuthPacket<'a> {
     /// Which provider.
     pub scheme: Cow<'a, str>,
-    /// What it needs.
-    pub auth: &'a [u8],
+    /// What it needs; null is kept apart from empty.
+    pub auth: Option<&'a [u8]>,
 }
 
 impl<'a> Decode<'a> for AuthPacket<'a> {
     fn decode(r: &mut Reader<'a>) -> Result<Self, JuteError> {
         r.int()?;
-        Ok(AuthPacket { scheme: r.string_or_null()?.unwrap_or_default(), auth: r.buffer()?.unwrap_or_default() })
+        Ok(AuthPacket { scheme: r.string_or_null()?.unwrap_or_default(), auth: r.buffer()? })
+    }
+}
+
+/// reconfig.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reconfig<'a> {
+    /// Servers to add, with commas.
+    pub joining: Option<Cow<'a, str>>,
+    /// Ids of servers to take away, with commas.
+    pub leaving: Option<Cow<'a, str>>,
+    /// The whole new membership instead.
+    pub members: Option<Cow<'a, str>>,
+    /// The version of the configuration that is to be changed, −1 for any.
+    pub from: i64,
+}
+
+impl<'a> Decode<'a> for Reconfig<'a> {
+    fn decode(r: &mut Reader<'a>) -> Result<Self, JuteError> {
+        Ok(Reconfig {
+            joining: r.string_or_null()?,
+            leaving: r.string_or_null()?,
+            members: r.string_or_null()?,
+            from: r.long()?,
+        })
     }
 }
 

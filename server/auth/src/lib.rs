@@ -191,12 +191,13 @@ impl Auth {
         Ok(fixed)
     }
 
-    /// Handles an auth packet: adds the ids that it proves to `ids`.
-    pub fn authenticate(&self, scheme: &str, data: &[u8], ids: &mut Vec<Id>) -> Outcome {
+    /// Handles an auth packet: adds the ids that it proves to `ids`. Null data proves nothing to `digest`, empty data does.
+    pub fn authenticate(&self, scheme: &str, data: Option<&[u8]>, ids: &mut Vec<Id>) -> Outcome {
         match self.provider(scheme) {
             // The address was added when the connection began.
             Some(Provider::Ip) => Outcome::Ok,
             Some(Provider::Digest) => {
+                let Some(data) = data else { return Outcome::Failed };
                 let id = digest::generate(self.algorithm, &java_string(data));
                 let is_super = self.settings.super_digest.as_ref() == Some(&id);
                 if is_super && !add(ids, Id::new("super", "")) || !add(ids, Id::new("digest", id)) {
@@ -204,8 +205,8 @@ impl Auth {
                 }
                 Outcome::Ok
             }
-            Some(Provider::Ensemble) => match &self.ensemble_names {
-                Some(names) if !data.is_empty() => {
+            Some(Provider::Ensemble) => match (&self.ensemble_names, data) {
+                (Some(names), Some(data)) if !data.is_empty() => {
                     let name = java_string(data);
                     if names.iter().any(|known| *known == name) { Outcome::Ok } else { Outcome::CloseNow }
                 }
@@ -427,10 +428,10 @@ mod tests {
             Settings { super_digest: Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_owned()), ..Settings::default() };
         let auth = Auth::new(settings).unwrap();
         let mut ids = auth.initial_ids("::1".parse().unwrap());
-        assert_eq!(auth.authenticate("digest", b"super:test", &mut ids), Outcome::Ok);
-        assert_eq!(auth.authenticate("digest", b"super:test", &mut ids), Outcome::Ok);
-        assert_eq!(auth.authenticate("digest", b"super:wrong", &mut ids), Outcome::Ok);
-        assert_eq!(auth.authenticate("ip", b"whatever", &mut ids), Outcome::Ok);
+        assert_eq!(auth.authenticate("digest", Some(b"super:test"), &mut ids), Outcome::Ok);
+        assert_eq!(auth.authenticate("digest", Some(b"super:test"), &mut ids), Outcome::Ok);
+        assert_eq!(auth.authenticate("digest", Some(b"super:wrong"), &mut ids), Outcome::Ok);
+        assert_eq!(auth.authenticate("ip", Some(b"whatever"), &mut ids), Outcome::Ok);
         assert_eq!(
             auth.who_am_i(&ids),
             [("ip", "0:0:0:0:0:0:0:1"), ("super", ""), ("digest", "super"), ("digest", "super")]
@@ -443,10 +444,10 @@ mod tests {
     fn unknown_schemes_fail() {
         let mut ids = Vec::new();
         for scheme in ["", "world", "auth", "super", "sasl", "x509", "ensemble", "key"] {
-            assert_eq!(plain().authenticate(scheme, b"a:b", &mut ids), Outcome::Failed, "{scheme}");
+            assert_eq!(plain().authenticate(scheme, Some(b"a:b"), &mut ids), Outcome::Failed, "{scheme}");
         }
         let off = Auth::new(Settings { digest_enabled: false, ..Settings::default() }).unwrap();
-        assert_eq!(off.authenticate("digest", b"a:b", &mut ids), Outcome::Failed);
+        assert_eq!(off.authenticate("digest", Some(b"a:b"), &mut ids), Outcome::Failed);
         assert_eq!(off.fix_up(Some(&[raw(31, "digest", "a:b")]), &[], ROOM), Err(Code::InvalidAcl));
         assert!(!off.allows(&[acl(31, "digest", "a:b")], 1, &[Id::new("digest", "a:b")]));
         assert!(ids.is_empty());
@@ -459,10 +460,10 @@ mod tests {
             Auth::new(settings).unwrap()
         };
         let mut ids = Vec::new();
-        assert_eq!(named(Some("one, two")).authenticate("ensemble", b"two", &mut ids), Outcome::Ok);
-        assert_eq!(named(Some("one, two")).authenticate("ensemble", b"", &mut ids), Outcome::Ok);
-        assert_eq!(named(Some("one, two")).authenticate("ensemble", b"three", &mut ids), Outcome::CloseNow);
-        assert_eq!(named(None).authenticate("ensemble", b"three", &mut ids), Outcome::Ok);
+        assert_eq!(named(Some("one, two")).authenticate("ensemble", Some(b"two"), &mut ids), Outcome::Ok);
+        assert_eq!(named(Some("one, two")).authenticate("ensemble", Some(b""), &mut ids), Outcome::Ok);
+        assert_eq!(named(Some("one, two")).authenticate("ensemble", Some(b"three"), &mut ids), Outcome::CloseNow);
+        assert_eq!(named(None).authenticate("ensemble", Some(b"three"), &mut ids), Outcome::Ok);
         assert!(ids.is_empty());
     }
 
@@ -495,10 +496,10 @@ mod tests {
     fn ids_of_one_connection_are_bounded() {
         let mut ids = Vec::new();
         for n in 0..IDS_MAX {
-            assert_eq!(plain().authenticate("digest", format!("u{n}:p").as_bytes(), &mut ids), Outcome::Ok);
+            assert_eq!(plain().authenticate("digest", Some(format!("u{n}:p").as_bytes()), &mut ids), Outcome::Ok);
         }
-        assert_eq!(plain().authenticate("digest", b"one:more", &mut ids), Outcome::Failed);
-        assert_eq!(plain().authenticate("digest", b"u0:p", &mut ids), Outcome::Ok);
+        assert_eq!(plain().authenticate("digest", Some(b"one:more"), &mut ids), Outcome::Failed);
+        assert_eq!(plain().authenticate("digest", Some(b"u0:p"), &mut ids), Outcome::Ok);
         assert_eq!(ids.len(), IDS_MAX);
     }
 

@@ -8,6 +8,7 @@ port and writes only below the directory it is given; its output goes to server.
 
 import glob
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,10 +29,16 @@ def default_kind():
 
 
 def free_port():
-    """A port nobody listens on just now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port nobody listens on just now. Not one of those that the kernel gives to outgoing connections and to port 0: such a
+    port may be taken, by a client or another test, before the server that is to have it is up."""
+    while True:
+        port = random.SystemRandom().randrange(11000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def ringkeeper_binary():

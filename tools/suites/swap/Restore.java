@@ -15,6 +15,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.jute.BinaryOutputArchive;
+import org.apache.zookeeper.ZooDefs;
 import org.apache.zookeeper.data.ACL;
 import org.apache.zookeeper.data.Stat;
 import org.apache.zookeeper.server.DataNode;
@@ -26,7 +27,7 @@ import org.apache.zookeeper.server.persistence.TxnLog;
  * What ZooKeeper's own classes find in a directory. For each line "dataDir TAB logDir" on stdin, a block of lines on stdout
  * that ends with a single dot: last zxid, the digest that Java keeps of its tree, mismatches with the digests in the files,
  * runs of zxids in the logs, sessions with their timeouts, ACL ids, and every node as a client would see it. The directory is written to as little as a
- * server's start would; give it a copy.
+ * server's start would; give it a copy. For a line "craft TAB dir", a snapshot is made there instead.
  */
 public class Restore {
     public static void main(String[] args) throws Exception {
@@ -35,13 +36,33 @@ public class Restore {
         for (String line; (line = in.readLine()) != null; ) {
             String[] dirs = line.split("\t");
             try {
-                show(dirs[0], dirs[1], out);
+                if (dirs[0].equals("craft")) {
+                    craft(dirs[1]);
+                } else {
+                    show(dirs[0], dirs[1], out);
+                }
             } catch (Throwable e) {
                 out.println("failed\t" + e.toString().replace('\n', ' '));
             }
             out.println(".");
             out.flush();
         }
+    }
+
+    /** A snapshot with parents whose count of creates is near the end of its numbers, as no client could bring it about in time. */
+    static void craft(String data) throws Exception {
+        DataTree tree = new DataTree();
+        long zxid = 0;
+        for (int cversion : new int[] {Integer.MAX_VALUE - 2, Integer.MIN_VALUE, -3, -1000000001, 999999999}) {
+            String path = "/at" + cversion;
+            tree.createNode(path, new byte[0], ZooDefs.Ids.OPEN_ACL_UNSAFE, 0, -1, ++zxid, 1);
+            tree.setCversionPzxid(path, cversion, zxid);
+            tree.getNode(path).stat.setCversion(cversion);
+        }
+        tree.lastProcessedZxid = zxid;
+        FileTxnSnapLog files = new FileTxnSnapLog(new File(data), new File(data));
+        files.save(tree, new ConcurrentHashMap<>(), true);
+        files.close();
     }
 
     static void show(String data, String log, PrintStream out) throws Exception {

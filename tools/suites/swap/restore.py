@@ -95,6 +95,11 @@ class JavaReader:
             node[3].sort()
         return found
 
+    def craft(self, data):
+        """Makes the snapshot of Restore.java's `craft` in an empty directory."""
+        os.makedirs(data)
+        self._ask("craft", data)
+
     def __enter__(self):
         return self
 

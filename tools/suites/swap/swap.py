@@ -487,6 +487,30 @@ def at_random(directory, kind, other, rounds):
     return last
 
 
+def over_the_edge(directory, kind, other):
+    """Sequential names and child versions where 32 bits end: the same from both servers, on a snapshot crafted by Java's classes."""
+    seen = []
+    for who in (other, kind):
+        path = os.path.join(directory.path, who)
+        directory.java.craft(os.path.join(path, "data"))
+        with Server(path, who, CFG, PROPS) as server:
+            c, got = connect(server), []
+            for parent in sorted(x for x in c.ok(req.get_children("/")).children if x.startswith("at")):
+                for i in range(5):
+                    made = c.do(req.create(f"/{parent}/n", flags=(SEQUENTIAL, EPHEMERAL_SEQUENTIAL)[i % 2]))
+                    name = made.path or f"error {made.err}"
+                    s = c.ok(req.exists(f"/{parent}")).stat
+                    got.append((name, s.cversion, s.children, s.pzxid))
+                    if i == 3:
+                        c.do(req.delete(name))
+            c.ok(req.close())
+        seen.append(got)
+    assert seen[0] == seen[1], "\n".join(f"{a} {b}" for a, b in zip(*seen) if a != b)
+    names = [x[0] for x in seen[0]]
+    assert {"/at-3/n-000000003", "/at-3/n0000000000", "/at2147483645/n2147483647", "/at999999999/n1000000000"} <= set(names), names
+    return seen[0]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", default=default_kind(), choices=KINDS)
@@ -498,12 +522,18 @@ def main():
     print(f"swap between {args.kind} and {args.other}, RK_SEED={seed}", flush=True)
     passed = failed = 0
     with JavaReader(args.other) as java:
-        for name in [*CASES, "at random"]:
+        for name in [*CASES, "at the end of 32 bits", "at random"]:
             if args.case not in name:
                 continue
             directory = Directory(tempfile.mkdtemp(prefix="rk-swap-"), java, random.Random(f"{seed} {name}"))
             began = time.monotonic()
             try:
+                if name == "at the end of 32 bits":
+                    got = over_the_edge(directory, args.kind, args.other)
+                    print(f"ok    {name}: {len(got)} names, such as {got[0][0]}, {got[2][0]}, {time.monotonic() - began:.0f} s", flush=True)
+                    passed += 1
+                    shutil.rmtree(directory.path, ignore_errors=True)
+                    continue
                 if name == "at random":
                     server, found = at_random(directory, args.kind, args.other, rounds)
                 else:

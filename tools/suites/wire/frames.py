@@ -1,7 +1,7 @@
 """Bytes that no well-behaved client sends, and what becomes of the connection that sends them.
 
 A case is a name and a list of steps on one connection; its outcome is one line of text: what came back, in order, and
-whether the connection was closed. `expected-<kind>.txt` holds the outcomes captured from Java; test_malformed.py compares.
+whether the connection was closed. `expected-frames.txt` holds the outcomes captured from 3.9.5; test_malformed.py compares.
 
     frames.py [--kind java38|java395|ringkeeper] [--out FILE]      RK_SEED (1), RK_FRAMES (3000)
 
@@ -328,9 +328,9 @@ def outcomes(server, cases):
         yield case.name, outcome
 
 
-def expected(kind):
+def expected():
     """name -> outcome, as captured."""
-    with open(os.path.join(HERE, f"expected-{kind}.txt"), encoding="utf-8") as f:
+    with open(os.path.join(HERE, "expected-frames.txt"), encoding="utf-8") as f:
         return dict(line.rstrip("\n").split(" => ") for line in f)
 
 

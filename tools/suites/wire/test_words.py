@@ -1,5 +1,6 @@
 """Four-letter words: the exact lines, the whitelist, what they do to the connection."""
 
+import os
 import re
 import socket
 import struct
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from harness.servers import Server
 from harness.wire import EPHEMERAL, Conn, req
 
 NOT_LISTED = b" is not executed because it is not in the whitelist.\n"
@@ -310,3 +312,62 @@ def test_many_words_at_once(server):
     for s in socks:
         assert s.recv(100) == b"imok"
         s.close()
+
+
+# --- line by line --------------------------------------------------------------------------------------------
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "server", "admin", "tests", "admin", "golden")
+
+
+def shape(line, word):
+    """A line without its values."""
+    if word in ("conf", "envi"):
+        return line.split("=", 1)[0]
+    if word == "mntr":
+        return line.split("\t")[0]
+    for pattern, name in ((r"version: .*", "version"), (r"[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d \S+ \d{4}", "<date>"), (r"lop=\w+", "lop"),
+                          (r"0x[0-9a-f]+", "<hex>"), (r"\[[01]\]", "[]"), (r"^[0-9a-f]+: -?\d+$", "<zxid>: <digest>"), (r"-?\d+(\.\d+)*", "<n>")):
+        line = re.sub(pattern, name, line)
+    return line
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, kind):
+    """The scene in which the golden answers were taken (capture.py there)."""
+    server = Server(tmp_path_factory.mktemp("scene"), kind).start()
+    idle, busy = Conn(server.port), Conn(server.port)
+    for c in (idle, busy):
+        c.connect(timeout=30000)
+    busy.ok(req.create("/app", b"settings"))
+    for i in range(3):
+        busy.ok(req.create(f"/app/member-{i}", b"here", flags=EPHEMERAL))
+    for i in range(200):
+        busy.ok(req.set_data("/app", b"%d" % i))
+        busy.ok(req.get_data("/app"))
+    for c, r in ((busy, req.get_data("/app", True)), (busy, req.get_data("/app/member-0", True)), (busy, req.get_children("/app", True)),
+                 (idle, req.exists("/app", True)), (idle, req.exists("/absent", True))):
+        c.do(r)
+    yield server
+    server.kill()
+
+
+@pytest.mark.parametrize("word", [*WORDS, "empty-hash"])
+def test_each_word_has_the_lines_of_java(scene, start, kind, word):
+    """All 18 words, in the same scene as the captured answers: the same lines but for their values; of `mntr` those metrics that are counted."""
+    with open(os.path.join(GOLDEN, "java38" if kind == "java38" else "java395", f"{word}.txt"), encoding="utf-8", newline="") as f:
+        golden = f.read()
+    name = word.split("-")[-1]
+    server = start() if word.startswith("empty") else scene
+    answer = server.word(name.encode() + (struct.pack(">q", 6) if name == "stmk" else b"")).decode()
+    assert answer.endswith("\n") == golden.endswith("\n") and answer.endswith("\n\n") == golden.endswith("\n\n"), (answer[-40:], golden[-40:])
+    here, java = ([shape(x, name) for x in t.split("\n")] for t in (answer, golden))
+    if name == "mntr":
+        assert len(here) == len(set(here)) and set(here) <= set(java), set(here) - set(java)
+    elif name == "dump":
+        # Java keeps empty buckets of sessions and of connections for a while.
+        assert set(here) <= set(java) and set(java) - set(here) <= {"<n> expire at <date>:"}, (here, java)
+    elif name in ("cons", "stat"):
+        # Whoever asks is a connection too, and a client of the captured scene pinged meanwhile.
+        assert set(here) == set(java), (here, java)
+    else:
+        assert sorted(here) == sorted(java), (here, java)

@@ -1,17 +1,28 @@
 //! Files written by Java (tests/data/java-3.8/README.md) are read to the same tree, which its own digests confirm.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use disk::RealDisk;
 use host::{Disk, MemoryDisk};
-use proto::{SessionId, Zxid, stat::Owner};
+use proto::{Acl, SessionId, Zxid, stat::Owner};
 use snapshot::{RestoreError, restore};
 
 use crate::kit::*;
 
 /// The captured files, on a disk that may be changed.
 fn captured(snapshots: &[&str]) -> MemoryDisk {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/java-3.8");
+    captured_of("java-3.8", snapshots)
+}
+
+fn data_of(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(version)
+}
+
+fn captured_of(version: &str, snapshots: &[&str]) -> MemoryDisk {
+    let data = data_of(version);
     let disk = disk();
     for name in RealDisk.list(&data).unwrap() {
         let dir = if name.starts_with("log.") { LOGS } else { SNAPS };
@@ -78,4 +89,52 @@ fn logs_of_javas_alone_are_refused_without_trust_and_believed_with_it() {
     let whole = reopened(&captured(&["snapshot.0"]));
     assert_eq!(dump(&mut restored.tree, &restored.sessions), whole);
     let _: &BTreeMap<SessionId, i32> = &restored.sessions;
+}
+
+fn fields(what: &str, acl: &[Acl]) -> String {
+    let entries: Vec<_> = acl.iter().map(|a| format!("\t{}:{}:{}", a.perms, a.id.scheme, a.id.id)).collect();
+    format!("{what}{}", entries.concat())
+}
+
+/// Replayed from 3.9.5's log, digest by digest, the database is the one that 3.9.5's own classes found in the same files, to the
+/// last field: child versions, versions and zxids of parents, sequential names, owners, expanded ACLs, quotas.
+#[test]
+fn a_log_of_3_9_5_gives_the_database_that_its_own_classes_find() {
+    let mut restored = reopen(&captured_of("java-3.9.5", &["snapshot.0"])).unwrap();
+    assert_eq!((restored.mismatches, restored.first_mismatch), (0, None));
+    let tree = &mut restored.tree;
+    let mut lines =
+        vec![format!("zxid\t{:x}", tree.tip().0), format!("digest\t{}", tree.digest()), "mismatches\t[]".to_owned()];
+    for (session, timeout) in &restored.sessions {
+        lines.push(format!("session\t{:x}\t{timeout}", session.0));
+    }
+    let list = |what: &str, paths: Vec<&str>| format!("{what}\t{}", paths.join("\t"));
+    lines.push(list("containers", tree.containers().collect::<BTreeSet<_>>().into_iter().collect()));
+    lines.push(list("ttls", tree.ttl_nodes().collect::<BTreeSet<_>>().into_iter().collect()));
+    let mut acls = BTreeSet::new();
+    tree.reader().walk("/", |path, view| {
+        let s = view.stat();
+        let owner = view.persisted().owner;
+        let numbers = [
+            s.czxid.0,
+            s.mzxid.0,
+            s.ctime.0,
+            s.mtime.0,
+            s.version.into(),
+            s.cversion.into(),
+            s.aversion.into(),
+            s.ephemeral_owner.0,
+            s.data_length.into(),
+            s.num_children.into(),
+            s.pzxid.0,
+            owner,
+        ];
+        let numbers: String = numbers.iter().map(|n: &i64| format!("\t{n}")).collect();
+        lines.push(fields(&format!("node\t{path}{numbers}"), view.acl()));
+        acls.insert(fields("acl", view.acl()));
+    });
+    lines.extend(acls);
+    lines.sort();
+    let found = std::fs::read_to_string(data_of("java-3.9.5").join("found.txt")).unwrap();
+    assert_eq!(lines.join("\n"), found.trim_end());
 }

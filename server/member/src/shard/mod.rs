@@ -540,7 +540,7 @@ impl Shard {
         let op = Op::from_i32(header.op);
         match op {
             Some(Op::Auth) => return self.authenticate(key, xid, body),
-            Some(Op::Sasl) => return self.refuse(key, xid, Code::AuthFailed),
+            Some(Op::Sasl) => return self.sasl(key, xid, body),
             _ => {}
         }
         if !self.room.auth.enforced(&conn.ids) {
@@ -639,6 +639,14 @@ impl Shard {
         }
     }
 
+    /// There is no SASL here: as from a Java server that was not told of it, there is no token in the answer.
+    fn sasl(&mut self, key: Key, xid: Xid, body: &[u8]) {
+        match Reader::with_limit(body, self.room.settings.length_max).buffer() {
+            Ok(Some(_)) => self.reply(key, |out| proto::reply::put_no_token_frame(out, xid)),
+            _ => self.end(key),
+        }
+    }
+
     /// An error with zxid 0, and the end of the connection.
     fn refuse(&mut self, key: Key, xid: Xid, code: Code) {
         self.header_only(key, xid, Zxid::ZERO, code);
@@ -646,9 +654,13 @@ impl Shard {
     }
 
     fn header_only(&mut self, key: Key, xid: Xid, zxid: Zxid, code: Code) {
+        self.reply(key, |out| put_header_frame(out, xid, zxid, code));
+    }
+
+    fn reply(&mut self, key: Key, put: impl FnOnce(&mut Vec<u8>)) {
         let Some(conn) = self.conn_mut(key) else { return };
         let before = conn.output.len();
-        put_header_frame(&mut conn.output, xid, zxid, code);
+        put(&mut conn.output);
         conn.stats.sent += 1;
         let bytes = conn.output.len() - before;
         self.room.stats.packet_sent(bytes);

@@ -79,7 +79,7 @@ fn a_super_digest_opens_everything() {
         // The id of super:secret, as the server itself makes it.
         let rules = auth::Auth::new(auth::Settings::default()).unwrap();
         let mut ids = Vec::new();
-        rules.authenticate("digest", b"super:secret", &mut ids);
+        rules.authenticate("digest", Some(b"super:secret"), &mut ids);
         ids[0].id.clone()
     };
     let mut w = World::with(|o| o.auth.super_digest = Some(id));
@@ -110,9 +110,14 @@ fn skip_acl_skips_checks_but_not_the_form_of_acls() {
 fn a_failed_authentication_is_answered_and_ends_the_connection() {
     let mut w = World::new();
     let bad_body = raw(Op::Auth.as_i32(), b"\0\0\0\0\0\0\0\x30");
-    for (request, answered) in
-        [(auth("nope", "x"), true), (auth("", ""), true), (auth("sasl", ""), true), (bad_body, false)]
-    {
+    let null_data = raw(Op::Auth.as_i32(), b"\0\0\0\0\0\0\0\x06digest\xff\xff\xff\xff");
+    for (request, answered) in [
+        (auth("nope", "x"), true),
+        (auth("", ""), true),
+        (auth("sasl", ""), true),
+        (null_data, true),
+        (bad_body, false),
+    ] {
         let c = w.open(0);
         w.ask(c, &request);
         w.settle();
@@ -123,10 +128,35 @@ fn a_failed_authentication_is_answered_and_ends_the_connection() {
     }
     let c = w.open(0);
     assert_eq!((w.call(c, &auth("ip", "1.2.3.4")).err, w.err(c, &ping())), (0, 0), "ip proves nothing new and is fine");
+}
+
+/// As a Java server does that was not told of SASL: there is no token to answer with, and nothing is proved.
+#[test]
+fn a_sasl_token_is_answered_with_none_and_a_null_one_ends_the_connection() {
+    let mut w = World::new();
     let c = w.open(0);
-    let reply = w.call(c, &raw(Op::Sasl.as_i32(), b"\0\0\0\0"));
-    assert_eq!((reply.zxid, reply.err), (0, -115));
-    assert!(w.client(c).closed);
+    for token in [&b"\0\0\0\0"[..], b"\0\0\0\x02ab"] {
+        let reply = w.call(c, &raw(Op::Sasl.as_i32(), token));
+        assert_eq!((reply.zxid, reply.err, &reply.body[..]), (0, 0, &b"\xff\xff\xff\xff"[..]));
+    }
+    assert_eq!(w.err(c, &ping()), 0);
+    for token in [&b"\xff\xff\xff\xff"[..], b"", b"\xff\xff\xff\xfe", b"\0\0\0\x05a"] {
+        let c = w.open(0);
+        w.ask(c, &raw(Op::Sasl.as_i32(), token));
+        w.settle();
+        assert!(w.replies(c).is_empty() && w.client(c).closed, "{token:?}");
+    }
+}
+
+/// The record is read before anything else is looked at.
+#[test]
+fn a_reconfig_that_cannot_be_decoded_is_a_marshalling_error() {
+    let mut w = World::new();
+    let c = w.open(0);
+    let whole = [[0xff; 12].as_slice(), &[0xff; 8]].concat();
+    assert_eq!(w.err(c, &raw(Op::Reconfig.as_i32(), &whole)), -123);
+    assert_eq!(w.err(c, &raw(Op::Reconfig.as_i32(), &whole[..19])), -5);
+    assert_eq!(w.err(c, &raw(Op::Reconfig.as_i32(), b"")), -5);
 }
 
 /// With enforced authentication every request of one who has not authenticated is refused with −124 and the connection ends: pings

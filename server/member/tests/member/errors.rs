@@ -295,7 +295,7 @@ fn an_ended_session_hears_unknown_session_before_all_else() {
 fn reconfig_is_switched_off_on_a_standalone_server() {
     let mut w = World::new();
     let c = w.open(0);
-    assert_eq!(w.err(c, &raw(Op::Reconfig.as_i32(), b"\0")), -123);
+    assert_eq!(w.err(c, &raw(Op::Reconfig.as_i32(), &[0xff; 20])), -123);
     assert_eq!(w.err(c, &exists("/", false)), 0);
 }
 

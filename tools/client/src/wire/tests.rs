@@ -31,7 +31,7 @@ fn requests_are_what_the_server_reads() {
     assert!(r.is_empty());
     let bytes = body(&Request::Auth("digest", b"u:p"));
     let auth = AuthPacket::decode(&mut Reader::new(&bytes)).unwrap();
-    assert_eq!((auth.scheme.as_ref(), auth.auth), ("digest", b"u:p".as_slice()));
+    assert_eq!((auth.scheme.as_ref(), auth.auth), ("digest", Some(b"u:p".as_slice())));
     let bytes = body(&Request::GetChildren2("/", false));
     assert_eq!(PathWatch::decode(&mut Reader::new(&bytes)).unwrap().path, "/");
 }
