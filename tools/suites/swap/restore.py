@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass, field
 
 from harness.servers import HERE as HARNESS
@@ -39,10 +40,10 @@ def _acl(text):
 
 
 class JavaReader:
-    """One JVM that reads directories."""
+    """One JVM that reads directories, one after the other."""
 
     def __init__(self, kind, props=()):
-        self.kind = kind
+        self.kind, self.lock = kind, threading.Lock()
         jars = classpath(kind) + (":/usr/share/java/slf4j-log4j12.jar" if kind == "java38" else "")
         self.process = subprocess.Popen(
             ["java", *JVM, f"-Dlog4j.configuration=file:{HARNESS}/quiet.properties", "-Dlog4j2.level=OFF", "-Dzookeeper.extendedTypesEnabled=true",
@@ -61,6 +62,10 @@ class JavaReader:
             return self._ask(there["data"], there["log"])
 
     def _ask(self, data, log):
+        with self.lock:
+            return self._asked(data, log)
+
+    def _asked(self, data, log):
         self.process.stdin.write(f"{data}\t{log}\n".encode())
         self.process.stdin.flush()
         found, failed = Found(), None
