@@ -58,7 +58,9 @@ pub fn auth(input: &[u8]) {
             }
             _ => continue,
         };
-        if rules.authenticate(scheme, (tag & 32 == 0 || !data.is_empty()).then_some(data), &mut ids) == Outcome::CloseNow {
+        if rules.authenticate(scheme, (tag & 32 == 0 || !data.is_empty()).then_some(data), &mut ids)
+            == Outcome::CloseNow
+        {
             return;
         }
     }

@@ -8,7 +8,8 @@ use proto::connect::ConnectRequest;
 use proto::jute::{put_bool, put_buffer, put_int, put_long, put_string, put_strings};
 use proto::multi::{Member, decode_members, put_end, put_member_header};
 use proto::request::{
-    AuthPacket, Create, CreateMode, PathNumber, PathVersion, PathWatch, Reconfig, RequestHeader, SetAcl, SetData, SetWatches,
+    AuthPacket, Create, CreateMode, PathNumber, PathVersion, PathWatch, Reconfig, RequestHeader, SetAcl, SetData,
+    SetWatches,
 };
 use proto::{Code, Decode, JuteError, Op, Reader};
 
@@ -71,7 +72,9 @@ fn request(op: Op, body: &[u8]) {
             put_buffer(out, packet.auth);
         }),
         Op::Reconfig => same!(body, |r| Reconfig::decode(r), |change, out| {
-            [&change.joining, &change.leaving, &change.members].into_iter().for_each(|text| put_text(text.as_deref(), out));
+            [&change.joining, &change.leaving, &change.members]
+                .into_iter()
+                .for_each(|text| put_text(text.as_deref(), out));
             put_long(out, change.from);
         }),
         Op::Multi | Op::MultiRead => same!(body, |r| decode_members(r), |members, out| {
