@@ -210,7 +210,7 @@ class Seeds:
             self.put("txns", payload)
         small = [p for p in payloads if len(p) <= PIECE_MAX and SEPARATOR not in p]
         for at in range(0, len(small), 24):
-            for tag in b"\0\1\2\3":
+            for tag in b"\0\1\2\3\5\6":
                 self.put("records", bytes([tag]) + SEPARATOR.join(small[at:at + 24]))
 
     # --- what is not said over the wire ---

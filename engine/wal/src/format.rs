@@ -132,8 +132,11 @@ pub fn close(group: &mut [u8], trailer: Trailer, dbid: u64) {
     group[record..record + 8].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The trailer of a whole and undamaged group that ends at `end` in `file`, if there is one.
-pub fn trailer_before(file: &[u8], end: usize, dbid: u64) -> Option<Trailer> {
+/// The trailer of a whole and undamaged group that ends at `end` in `file` and starts at `start_min` or later, if there is one.
+///
+/// What clients store can look like trailers. Those that the caller has no use for, and those whose last record is not
+/// where they say, cost no look at the group.
+pub fn trailer_before(file: &[u8], end: usize, dbid: u64, start_min: u64) -> Option<Trailer> {
     let at = end.checked_sub(1 + TRAILER_BYTES)?;
     let bytes = file.get(at..end)?;
     if bytes[..8] != TRAILER_MAGIC || bytes[TRAILER_BYTES] != EOR || !end.is_multiple_of(BLOCK) {
@@ -143,11 +146,19 @@ pub fn trailer_before(file: &[u8], end: usize, dbid: u64) -> Option<Trailer> {
     let int = |from: usize| u32::from_be_bytes(bytes[from..from + 4].try_into().expect("four bytes"));
     let trailer =
         Trailer { start: long(8), durable: Zxid(long(16) as i64), last_record: int(24), payload_bytes: int(28) };
+    if trailer.start < start_min {
+        return None;
+    }
     let start = usize::try_from(trailer.start).ok().filter(|start| start.is_multiple_of(BLOCK) && *start < end)?;
     let group = &file[start..end];
     let record = trailer.last_record as usize;
     let fits = record.checked_add(RECORD_HEAD_BYTES)?.checked_add(trailer.payload_bytes as usize)?;
-    if fits + ZEROS_MIN + TRAILER_BYTES + 1 > group.len() || crc(&group[..group.len() - 5], record, dbid) != int(32) {
+    if fits + ZEROS_MIN + TRAILER_BYTES + 1 > group.len() {
+        return None;
+    }
+    let payload = record + RECORD_HEAD_BYTES;
+    let length = u32::from_be_bytes(group[record + 8..payload].try_into().expect("four bytes"));
+    if length as usize != group.len() - 1 - payload || crc(&group[..group.len() - 5], record, dbid) != int(32) {
         return None;
     }
     Some(trailer)
@@ -183,21 +194,22 @@ mod tests {
         assert_eq!(u64::from_be_bytes(bytes[..8].try_into().unwrap()), checksum(&bytes[12..12 + length]));
         assert_eq!(bytes[12 + length], EOR);
         assert_eq!(bytes[112..128], [0; 16]);
-        let trailer = trailer_before(&bytes, bytes.len(), dbid(5)).unwrap();
+        let trailer = trailer_before(&bytes, bytes.len(), dbid(5), 0).unwrap();
         assert_eq!((trailer.durable, trailer.payload_bytes), (Zxid(7), 100));
+        assert_eq!(trailer_before(&bytes, bytes.len(), dbid(5), 1), None);
     }
 
     #[test]
     fn a_group_of_another_file_another_place_or_with_any_bit_changed_is_not_recognised() {
         let bytes = group(0, dbid(5));
-        assert_eq!(trailer_before(&bytes, BLOCK, dbid(6)), None);
+        assert_eq!(trailer_before(&bytes, BLOCK, dbid(6), 0), None);
         let mut moved = vec![0; BLOCK];
         moved.extend_from_slice(&bytes);
-        assert_eq!(trailer_before(&moved, 2 * BLOCK, dbid(5)), None);
+        assert_eq!(trailer_before(&moved, 2 * BLOCK, dbid(5), 0), None);
         for at in 8..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << (at % 8);
-            assert_eq!(trailer_before(&damaged, BLOCK, dbid(5)), None, "byte {at}");
+            assert_eq!(trailer_before(&damaged, BLOCK, dbid(5), 0), None, "byte {at}");
         }
     }
 

@@ -4,14 +4,15 @@
 //! must be gone: reading again finds the same transactions and nothing to cut.
 //!
 //! [`records`] takes payloads, which become sound log files, ours or Java's. They are restored into a tree, which is
-//! the same after a restart, and the same again when a snapshot stands in for the log.
+//! the same after a restart, and the same again when a snapshot stands in for the log. A server can begin with it, whatever
+//! its sessions and znodes are.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::{Disk, MemoryDisk};
-use proto::{Millis, Zxid};
+use proto::{Millis, SessionId, Zxid};
 use snapshot::{Compression, RestoreOptions, SnapshotJob, Source, restore};
 use wal::format::{self, BLOCK, EOR, HEADER_BYTES, RECORD_HEAD_BYTES, TRAILER_BYTES};
 use wal::{BlockingLog, LogOptions, ReadOptions, RecoverError, names, recover, truncate};
@@ -167,7 +168,10 @@ pub fn records(input: &[u8]) {
         let source = Source::of(&mut tree, Vec::new());
         SnapshotJob::write(&disk, Path::new(SNAPS), Compression::None, source).expect("memory takes everything");
     }
-    restarts(&disk, is_faithful(input));
+    let restored = restarts(&disk, is_faithful(input));
+    if let Some((tree, sessions)) = restored.filter(|(tree, _)| tag & 4 != 0 && tree.tip().0 < i64::MAX / 2) {
+        crate::member_world::serve(tree, sessions);
+    }
 }
 
 fn options() -> RestoreOptions {
@@ -217,14 +221,14 @@ fn our_log(disk: &MemoryDisk, first: Zxid, payloads: &[&[u8]]) -> bool {
     true
 }
 
-/// Restores, twice; then takes a snapshot and restores from that.
-fn restarts(disk: &MemoryDisk, faithful: bool) {
+/// Restores, twice; then takes a snapshot and restores from that. Answers the database.
+fn restarts(disk: &MemoryDisk, faithful: bool) -> Option<(tree::Writer, Vec<(SessionId, i32)>)> {
     let (snaps, logs) = (Path::new(SNAPS), Path::new(LOGS));
     let mut restored = match restore(disk, snaps, logs, options()) {
         Ok(restored) => restored,
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            return;
+            return None;
         }
     };
     restored.orphans();
@@ -244,4 +248,5 @@ fn restarts(disk: &MemoryDisk, faithful: bool) {
     if third.snapshot.as_ref() == Some(&written.path) && faithful {
         assert_eq!(before, dump(&mut third.tree, &third.sessions));
     }
+    Some((second.tree, second.sessions.into_iter().collect()))
 }

@@ -20,35 +20,38 @@ use std::sync::Arc;
 use admin::{Bytes, Facts, HostFacts, Levels, Role, ServerFacts, Totals, Version, answer, effect, needs};
 use member::word::Opening;
 use proto::connect::session_password;
-use proto::{Millis, SessionId};
+use proto::{Millis, Op, SessionId};
 use wal::LogOptions;
 
 use crate::pieces::{pieces, tagged};
-use crate::wire::Hello;
-use crate::world::{C, START_MS, World};
+use crate::wire::{Hello, children, path_only};
+use crate::world::{C, Options, START_MS, World};
 
 const PIECES_MAX: usize = 64;
 const LENGTH_MAX: usize = 16 << 10;
 
 fn world() -> World {
-    World::with(|options| {
-        options.shard.frame_bytes_max = LENGTH_MAX;
-        options.shard.length_max = 2 * LENGTH_MAX;
-        options.shard.outstanding_max = 16;
-        options.sequencer.length_max = 2 * LENGTH_MAX;
-        options.sequencer.record_bytes_max = 2 * LENGTH_MAX;
-        options.sequencer.reconfig_enabled = true;
-        options.write.snap_count = 20;
-        options.write.container_check_ms = 1000;
-        options.auth.sasl = true;
-        options.auth.ensemble = true;
-        options.log = LogOptions {
-            segment_bytes: 64 << 10,
-            group_bytes_max: 8 << 10,
-            payload_bytes_max: 2 * LENGTH_MAX,
-            ..LogOptions::default()
-        };
-    })
+    World::with(limit)
+}
+
+/// Limits that inputs of a few kilobytes can reach.
+fn limit(options: &mut Options) {
+    options.shard.frame_bytes_max = LENGTH_MAX;
+    options.shard.length_max = 2 * LENGTH_MAX;
+    options.shard.outstanding_max = 16;
+    options.sequencer.length_max = 2 * LENGTH_MAX;
+    options.sequencer.record_bytes_max = 2 * LENGTH_MAX;
+    options.sequencer.reconfig_enabled = true;
+    options.write.snap_count = 20;
+    options.write.container_check_ms = 1000;
+    options.auth.sasl = true;
+    options.auth.ensemble = true;
+    options.log = LogOptions {
+        segment_bytes: 64 << 10,
+        group_bytes_max: 8 << 10,
+        payload_bytes_max: 2 * LENGTH_MAX,
+        ..LogOptions::default()
+    };
 }
 
 /// Fuzz target.
@@ -175,6 +178,25 @@ pub(crate) fn say(bytes: &[u8]) {
         assert!(w.client(c).closed, "a word ends its connection");
         w.clients.clear();
     });
+}
+
+/// A server that begins with this database: its sessions expire, its containers and TTL znodes are looked after, and a client is
+/// answered.
+pub(crate) fn serve(tree: tree::Writer, sessions: Vec<(SessionId, i32)>) {
+    let mut w = World::with(|options| {
+        limit(options);
+        options.restored = Some((tree, sessions));
+    });
+    let c = w.open(0);
+    for _ in 0..3 {
+        w.call(c, &path_only(Op::GetAllChildrenNumber, "/")).int();
+        w.call(c, &children("/", true)).strings();
+        w.pass(20_000);
+        if w.client(c).closed {
+            break;
+        }
+    }
+    w.assert_quiet();
 }
 
 /// The log as a restart would find it yields the tree as it is.
