@@ -27,6 +27,8 @@ pub struct Crowd {
 struct Member {
     stream: TcpStream,
     connected: bool,
+    /// Refused, or hung up on.
+    gone: bool,
     input: Vec<u8>,
 }
 
@@ -36,7 +38,7 @@ pub struct Opened {
     pub crowd: Crowd,
     /// From the first connect to the last answer.
     pub took: Duration,
-    /// Those that have none: refused, closed, or not answered in time.
+    /// Those that have none: refused, not answered in time, or closed before all the others were open.
     pub refused: usize,
     /// Why the last of these was.
     pub why: Option<String>,
@@ -70,7 +72,7 @@ impl Crowd {
                 let flags = epoll::EventFlags::OUT;
                 epoll::add(&crowd.epoll, &stream, epoll::EventData::new_u64(at as u64), flags)
                     .map_err(|error| error.to_string())?;
-                crowd.members.push(Member { stream, connected: false, input: Vec::new() });
+                crowd.members.push(Member { stream, connected: false, gone: false, input: Vec::new() });
             }
             let settled = crowd.wait(wave.clone(), |crowd, at| {
                 let was_connected = crowd.members[at].connected;
@@ -96,7 +98,7 @@ impl Crowd {
             }
         }
         let mut keep = welcome.into_iter();
-        crowd.members.retain(|_| keep.next().unwrap_or(false));
+        crowd.members.retain(|member| keep.next().unwrap_or(false) && !member.gone);
         for at in 0..crowd.members.len() {
             crowd.listen(at)?;
         }
@@ -190,7 +192,8 @@ impl Crowd {
             .map_err(|error| format!("session {at}: {error}"))
     }
 
-    fn forget(&self, at: usize) {
+    fn forget(&mut self, at: usize) {
+        self.members[at].gone = true;
         // An error means that it is forgotten already.
         _ = epoll::delete(&self.epoll, &self.members[at].stream);
     }
