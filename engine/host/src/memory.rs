@@ -2,8 +2,8 @@
 //!
 //! The rules of the cut, chosen harsher than any file system is: a write that was not made durable may be kept or lost
 //! for each sector of 512 bytes on its own; a write in flight at the cut likewise; names (creations, renames, removals)
-//! since the last `sync_dir` of their directory are kept up to some moment and lost after it; syncing a file does not
-//! make its name durable.
+//! since the last `sync_dir` of their directory are kept up to some moment and lost after it, or each kept or lost on its own
+//! ([`Names`]); syncing a file does not make its name durable.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +18,15 @@ use crate::disk::{Disk, FileBytes, FileStat, Mode, WriteFile, parent};
 
 /// What is written or lost as one piece.
 pub const SECTOR: usize = 512;
+
+/// What a power cut does to names that were changed since the last `sync_dir` of their directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Names {
+    /// They are kept up to some change and lost after it, as journalling file systems have it.
+    InOrder,
+    /// Each is kept or lost on its own. A rename whose target is kept has left its old name.
+    Any,
+}
 
 type FileId = usize;
 
@@ -75,6 +84,11 @@ impl MemoryDisk {
     /// What a power cut leaves behind if it strikes while change number `moment` is under way: all before it have
     /// returned. `kept` is asked about each thing in doubt.
     pub fn crash(&self, moment: usize, kept: &mut dyn FnMut() -> bool) -> MemoryDisk {
+        self.cut(moment, Names::InOrder, kept)
+    }
+
+    /// [`MemoryDisk::crash`], with a choice of what happens to names.
+    pub fn cut(&self, moment: usize, rule: Names, kept: &mut dyn FnMut() -> bool) -> MemoryDisk {
         let state = self.state();
         let (done, in_flight) = (&state.journal[..moment], state.journal.get(moment));
         let (names, dirs, files) = state.base.clone();
@@ -101,7 +115,9 @@ impl MemoryDisk {
             let Some(dir) = dir_of(event) else { continue };
             let certain = synced.get(&*dir).is_some_and(|&sync| at < sync);
             if !certain && (cut.contains(&dir) || !kept()) {
-                cut.insert(dir);
+                if rule == Names::InOrder {
+                    cut.insert(dir);
+                }
                 continue;
             }
             after.apply_name(event);

@@ -8,6 +8,7 @@ mod framing;
 mod limits;
 mod multi;
 mod order;
+mod power_cuts;
 mod random;
 mod reads;
 mod sessions;

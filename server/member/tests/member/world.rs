@@ -6,6 +6,7 @@
 //! exactly once and in order, their zxids never fall, and an event of zxid z precedes every answer that has seen z.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,14 +27,25 @@ use proto::{Millis, SessionId, Zxid};
 use sessions::{Ids, Tracker};
 use tree::Writer;
 use wal::segment::{Done, SegmentId, Work};
-use wal::{Log, LogOptions, LogWrite};
+use wal::{Log, LogFailed, LogOptions, LogWrite};
 
 use crate::wire::{self, Event, Frame, Hello, Reply, Req, Welcome};
 
 /// When virtual time begins: monotonic, and what the wall clock is ahead of it.
 pub const START_MS: i64 = 1_000_000;
 pub const WALL_AHEAD_MS: i64 = 1_700_000_000_000;
-const DIR: &str = "/log";
+pub const DIR: &str = "/log";
+
+/// A disk that was there before, and what recovery says about its log.
+pub struct Before {
+    pub memory: MemoryDisk,
+    /// The way to it, which may be faulty.
+    pub io: Arc<dyn Disk>,
+    pub leftovers: Vec<String>,
+    pub replayed: u64,
+    /// Work for the background waits in [`World::works`] until a test does it.
+    pub deferred: bool,
+}
 
 /// How a world is made.
 pub struct Options {
@@ -47,6 +59,7 @@ pub struct Options {
     /// Transactions applied before the start, as recovery would.
     pub restored: Option<(Writer, Vec<(SessionId, i32)>)>,
     pub log: LogOptions,
+    pub before: Option<Before>,
 }
 
 impl Default for Options {
@@ -85,6 +98,7 @@ impl Default for Options {
             inlet_capacity: 4096,
             restored: None,
             log: LogOptions { payload_bytes_max: length_max, segment_bytes: 4 << 20, ..LogOptions::default() },
+            before: None,
         }
     }
 }
@@ -123,15 +137,25 @@ pub struct World {
     pub stage: WriteStage,
     pub clients: Vec<Client>,
     pub mono: i64,
+    /// What the wall clock is ahead of the monotonic one.
+    pub wall_ahead: i64,
     pub snapshots: Vec<(SnapshotPoint, tree::Reader)>,
     pub disk: MemoryDisk,
+    io: Arc<dyn Disk>,
+    /// Work for the background that is not done yet, where it is deferred.
+    pub works: VecDeque<Work>,
+    deferred: bool,
+    /// Why the process has ended.
+    pub failed: Option<LogFailed>,
     pub stats: Vec<Arc<ShardStats>>,
     pub gauges: Arc<Gauges>,
     pub outstanding_all: Arc<AtomicUsize>,
     pub log_options: LogOptions,
     first_zxid: i64,
     files: BTreeMap<SegmentId, Box<dyn WriteFile>>,
+    /// Under way: any part of them may be on the disk.
     pub writes: VecDeque<LogWrite>,
+    results: VecDeque<io::Result<()>>,
     effects: Vec<Effect>,
 }
 
@@ -183,9 +207,13 @@ impl World {
                 seed: 5,
             }));
         }
-        let disk = MemoryDisk::new();
-        disk.create_dir_all(Path::new(DIR)).unwrap();
-        let log = Log::new(o.log.clone(), last, Vec::new());
+        let before = o.before.unwrap_or_else(|| {
+            let memory = MemoryDisk::new();
+            memory.create_dir_all(Path::new(DIR)).unwrap();
+            let io = Arc::new(memory.clone());
+            Before { memory, io, leftovers: Vec::new(), replayed: 0, deferred: false }
+        });
+        let log = Log::new(o.log.clone(), last, before.leftovers);
         let parts = WriteParts {
             sequencer,
             tracker,
@@ -196,7 +224,7 @@ impl World {
             settings: o.write,
             gauges: Arc::clone(&gauges),
             entropy: 3,
-            replayed: 0,
+            replayed: before.replayed,
         };
         let mut stage = WriteStage::new(parts, now);
         stage.start(now);
@@ -205,8 +233,13 @@ impl World {
             stage,
             clients: Vec::new(),
             mono: START_MS,
+            wall_ahead: WALL_AHEAD_MS,
             snapshots: Vec::new(),
-            disk,
+            disk: before.memory,
+            io: before.io,
+            works: VecDeque::new(),
+            deferred: before.deferred,
+            failed: None,
             stats,
             gauges,
             outstanding_all,
@@ -214,9 +247,12 @@ impl World {
             first_zxid: last.0 + 1,
             files: BTreeMap::new(),
             writes: VecDeque::new(),
+            results: VecDeque::new(),
             effects: Vec::new(),
         };
-        world.settle();
+        if !world.deferred {
+            world.settle();
+        }
         world
     }
 
@@ -226,7 +262,7 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        Now { wall: Millis(self.mono + WALL_AHEAD_MS), mono: Millis(self.mono) }
+        Now { wall: Millis(self.mono + self.wall_ahead), mono: Millis(self.mono) }
     }
 
     // --- the write stage ---
@@ -242,25 +278,47 @@ impl World {
 
     fn issue(&mut self) {
         let now = self.now();
-        loop {
+        while self.failed.is_none() {
             while let Some(work) = self.stage.log().next_work(now.mono) {
-                let done = self.perform(&work);
-                if let Some(zxid) = self.stage.log().work_done(done).unwrap() {
-                    self.stage.durable(zxid, &mut self.effects);
-                }
+                self.works.push_back(work);
+            }
+            if !self.deferred && self.do_work(0) {
+                continue;
             }
             let Some(write) = self.stage.next_write(now) else { break };
+            // It is on its way now; durable it is when it ends.
+            let file = self.files.get_mut(&write.segment).unwrap();
+            self.results.push_back(file.write_at(write.offset, &write.buffer));
             self.writes.push_back(write);
+        }
+    }
+
+    /// Does the piece of work with this number in [`World::works`]. False if there is none.
+    pub fn do_work(&mut self, number: usize) -> bool {
+        let Some(work) = self.works.remove(number) else { return false };
+        let done = self.perform(&work);
+        let answer = self.stage.log().work_done(done);
+        self.told(answer);
+        true
+    }
+
+    fn told(&mut self, answer: Result<Option<Zxid>, LogFailed>) {
+        match answer {
+            Ok(Some(zxid)) => self.stage.durable(zxid, &mut self.effects),
+            Ok(None) => {}
+            Err(failed) => self.failed = Some(failed),
         }
     }
 
     fn perform(&mut self, work: &Work) -> Done {
         let dir = Path::new(DIR);
-        let done = wal::perform(&self.disk, dir, work);
+        let done = wal::perform(&*self.io, dir, work);
         match (work, &done) {
             (Work::Prepare { segment, name, .. }, Done::Prepared { .. }) => {
-                let file = self.disk.open(&dir.join(name), Mode::Direct).unwrap();
-                self.files.insert(*segment, file);
+                match self.io.open(&dir.join(name), Mode::Direct) {
+                    Ok(file) => _ = self.files.insert(*segment, file),
+                    Err(error) => return Done::PrepareFailed { segment: *segment, error },
+                }
             }
             (Work::Retire { segment, .. }, _) => _ = self.files.remove(segment),
             _ => {}
@@ -271,12 +329,13 @@ impl World {
     /// The oldest write under way ends. False if there is none.
     pub fn make_durable(&mut self) -> bool {
         let Some(write) = self.writes.pop_front() else { return false };
-        let file = self.files.get_mut(&write.segment).unwrap();
-        file.write_durable_at(write.offset, &write.buffer).unwrap();
-        let bytes = write.buffer.len();
-        if let Some(zxid) = self.stage.log().written(write.token, Ok(bytes), write.buffer).unwrap() {
-            self.stage.durable(zxid, &mut self.effects);
+        let mut result = self.results.pop_front().unwrap();
+        if result.is_ok() && write.sync {
+            result = self.files.get_mut(&write.segment).unwrap().sync();
         }
+        let result = result.map(|()| write.buffer.len());
+        let answer = self.stage.log().written(write.token, result, write.buffer);
+        self.told(answer);
         self.issue();
         self.take_effects();
         true
@@ -327,12 +386,12 @@ impl World {
     /// Until nothing moves any more.
     pub fn settle(&mut self) {
         for _ in 0..100_000 {
-            let mut moved = self.prepare();
+            let mut moved = self.prepare() | self.do_work(0);
             moved |= self.make_durable();
             moved |= self.shards.iter().any(Shard::is_behind);
             self.pump_all();
             // Requests may stay where they are for want of room in the log.
-            if !moved && (!self.stage.has_requests() || !self.stage.log().can_accept(1)) && self.writes.is_empty() {
+            if self.failed.is_some() || !moved && (!self.stage.has_requests() || !self.stage.log().can_accept(1)) && self.writes.is_empty() {
                 return;
             }
         }
