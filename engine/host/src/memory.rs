@@ -170,6 +170,31 @@ impl MemoryDisk {
         self.crash(self.moments(), &mut || true)
     }
 
+    /// What the next process finds if this one was killed, and not the machine, before change number `moment`: all that was done
+    /// until then, none of it more durable than it was.
+    pub fn killed_at(&self, moment: usize) -> MemoryDisk {
+        let state = self.state();
+        let (names, dirs, files) = state.base.clone();
+        let mut after = State { capacity: state.capacity, names, dirs, files, ..State::default() };
+        after.base = (after.names.clone(), after.dirs.clone(), after.files.clone());
+        after.files.resize_with(state.files.len(), Content::default);
+        after.journal = state.journal[..moment].to_vec();
+        for event in &state.journal[..moment] {
+            after.apply_name(event);
+            match event {
+                Event::Dir { path } => _ = after.dirs.insert(path.clone()),
+                Event::Write { file, offset, bytes, .. } => after.write(*file, *offset, bytes),
+                Event::Zeros { file, bytes } => {
+                    after.files[*file].bytes.clear();
+                    after.files[*file].bytes.resize(*bytes, 0);
+                }
+                Event::Length { file, bytes } => after.files[*file].bytes.resize(*bytes, 0),
+                _ => {}
+            }
+        }
+        MemoryDisk(Arc::new(Mutex::new(after)))
+    }
+
     /// The bytes of a file, to be damaged by a test.
     pub fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
@@ -489,6 +514,38 @@ mod tests {
         assert_eq!((torn[99], torn[100], torn[511], torn[512], torn[1023], torn[1024]), (0, 1, 1, 0, 0, 1));
         let whole = disk.crash(moment + 1, &mut || false);
         assert_eq!(whole.read(&path).unwrap()[100..1100], [1; 1000]);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_there_and_no_more_durable() {
+        let (disk, path) = disk_with_file(b"first");
+        disk.sync_file(&path).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        let moment = disk.moments();
+        disk.open(&path, Mode::Buffered).unwrap().write_at(0, b"other").unwrap();
+        assert_eq!(&*disk.killed_at(moment).read(&path).unwrap(), b"first");
+        let next = disk.killed_at(disk.moments());
+        assert_eq!(&*next.read(&path).unwrap(), b"other");
+        assert_eq!(&*next.crash(next.moments(), &mut || false).read(&path).unwrap(), b"first");
+    }
+
+    #[test]
+    fn names_that_were_not_synced_may_be_lost_one_by_one() {
+        let (disk, path) = disk_with_file(b"x");
+        disk.rename(&path, Path::new("/d/g")).unwrap();
+        drop(disk.create(Path::new("/d/h")).unwrap());
+        let mut turn = 0;
+        let mut all_but = |lost: i32| {
+            turn = 0;
+            let image = disk.cut(disk.moments(), Names::Any, &mut || {
+                turn += 1;
+                turn != lost
+            });
+            image.list(Path::new("/d")).unwrap()
+        };
+        assert_eq!(all_but(0), ["g", "h"]);
+        assert_eq!(all_but(2), ["f", "h"], "the rename is lost, the later creation is not");
+        assert_eq!(all_but(3), ["g"]);
     }
 
     #[test]

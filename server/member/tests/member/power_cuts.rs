@@ -217,6 +217,9 @@ fn live(memory: &MemoryDisk, io: &Arc<dyn Disk>, seed: u64, steps: usize, histor
         ended: false,
     };
     let mut w = member(memory, io).ok()?;
+    if dice.below(2) == 0 {
+        purge(memory, io, history, &mut life);
+    }
     let mut clients: Vec<C> = Vec::new();
     let mut welcomed = 0;
     let mut job: Option<SnapshotJob> = None;
@@ -276,9 +279,7 @@ fn live(memory: &MemoryDisk, io: &Arc<dyn Disk>, seed: u64, steps: usize, histor
                         }
                     }
                 } else if dice.below(3) == 0 {
-                    history.learn(memory);
-                    let removed = snapshot::purge(&**io, Path::new(SNAPS), Path::new(DIR), 3);
-                    life.purged += removed.map_or(0, |removed| removed.len());
+                    purge(memory, io, history, &mut life);
                 }
             }
             _ => {
@@ -309,6 +310,13 @@ fn live(memory: &MemoryDisk, io: &Arc<dyn Disk>, seed: u64, steps: usize, histor
     }
     history.learn(memory);
     Some(life)
+}
+
+fn purge(memory: &MemoryDisk, io: &Arc<dyn Disk>, history: &mut History, life: &mut Life) {
+    // What it removes is not to be learnt any more.
+    history.learn(memory);
+    let removed = snapshot::purge(&**io, Path::new(SNAPS), Path::new(DIR), 3);
+    life.purged += removed.map_or(0, |removed| removed.len());
 }
 
 /// Opens what a cut has left, and judges it.
@@ -405,7 +413,13 @@ fn whatever_a_power_cut_leaves_opens_with_all_that_anybody_was_told() {
             }
             if dice.0.below(3) == 0 {
                 // The process is killed, not the machine: nothing is lost, but much of it is still in memory only.
-                history.heard = life.must_survive(usize::MAX, &history);
+                let moment = (first + dice.0.below(end - first + 1)) as usize;
+                let at_least = life.must_survive(moment, &history);
+                disk = life.disk.killed_at(moment);
+                // To look at a copy changes nothing.
+                let last = restore(&disk.killed()).unwrap().last.unwrap().0;
+                history = history.cut_to(last);
+                history.heard = at_least;
                 continue;
             }
             let moment = (first + dice.0.below(end - first + 1).max((end - first) / 2)) as usize;
