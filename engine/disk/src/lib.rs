@@ -25,6 +25,9 @@ const ZERO_CHUNK_BYTES: usize = 1 << 20;
 /// `FALLOC_FL_WRITE_ZEROES` (Linux 6.17): allocated, written, zero, without sending the zeros where the device can.
 const FALLOC_WRITE_ZEROES: u32 = 0x80;
 
+/// `EFAULT`
+const EFAULT: i32 = 14;
+
 /// The file systems of this machine.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct RealDisk;
@@ -47,11 +50,8 @@ impl Disk for RealDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in dir.read_dir()? {
-            let entry = entry?;
-            // A directory or a name that is no Unicode is never one of ours.
-            if !entry.file_type()?.is_dir()
-                && let Ok(name) = entry.file_name().into_string()
-            {
+            // A name that is no Unicode is never one of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }
         }
@@ -76,7 +76,11 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if metadata.len() == 0 {
             return Ok(FileBytes::new(Vec::new()));
         }
         // SAFETY: the file belongs to the directory that this process has locked (`Disk::lock`), and our own code cuts a
@@ -84,6 +88,11 @@ impl Disk for RealDisk {
         let map = unsafe { memmap2::Mmap::map(&file)? };
         // Read once, from front to back; failing to say so costs only speed.
         let _ = map.advise(memmap2::Advice::Sequential);
+        // A sector that cannot be read would end the process by a signal when it is looked at; here it is an error (since
+        // Linux 5.14), and reading says which.
+        if map.advise(memmap2::Advice::PopulateRead).is_err_and(|error| error.raw_os_error() == Some(EFAULT)) {
+            return Ok(FileBytes::new(std::fs::read(path)?));
+        }
         Ok(FileBytes::new(map))
     }
 
@@ -124,7 +133,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.sync_all()
+        // What somebody else wrote may be synced by whoever can read it.
+        File::open(path)?.sync_all()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -139,13 +149,19 @@ impl Disk for RealDisk {
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let path: PathBuf = dir.join(LOCK_FILE);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+        let taken = |what: &Path| {
+            io::Error::new(io::ErrorKind::WouldBlock, format!("{} is locked by another process", what.display()))
+        };
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(io::Error::new(
-                io::ErrorKind::WouldBlock,
-                format!("{} is locked by another process", path.display()),
-            )),
-            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(taken(&path)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // The directory itself too, where the file system can: the file may be deleted by somebody who takes it for a left-over.
+        let itself = File::open(dir)?;
+        match itself.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(taken(dir)),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Box::new((file, itself))),
         }
     }
 }
@@ -281,6 +297,28 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         drop(first);
         RealDisk.lock(dir.path()).unwrap();
+    }
+
+    /// "It said that the directory is in use, so I removed the lock file."
+    #[test]
+    fn a_lock_holds_although_its_file_was_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = RealDisk.lock(dir.path()).unwrap();
+        std::fs::remove_file(dir.path().join(LOCK_FILE)).unwrap();
+        let error = RealDisk.lock(dir.path()).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        RealDisk.lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_listed_and_says_so_when_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("log.1")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("log.2"), dir.path().join("log.2")).unwrap();
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), ["log.1", "log.2"]);
+        assert_eq!(RealDisk.read(&dir.path().join("log.1")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(RealDisk.read(&dir.path().join("log.2")).unwrap_err().raw_os_error(), Some(40));
     }
 
     #[test]

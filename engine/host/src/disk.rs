@@ -17,7 +17,8 @@ pub const LOCK_FILE: &str = "ringkeeper.lock";
 
 /// Blocking file operations. Paths are absolute or relative as the implementation likes, but always spelt the same way.
 pub trait Disk: Send + Sync {
-    /// Names of the plain files in `dir`, sorted. `NotFound` if there is no such directory.
+    /// Names in `dir`, sorted, whatever they stand for: what is no file says so when it is read. `NotFound` if there is no such
+    /// directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Makes `dir` and the directories above it, and makes their names durable.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
@@ -103,6 +104,23 @@ impl fmt::Debug for FileBytes {
         write!(f, "FileBytes({})", self.len())
     }
 }
+
+/// What an operator can do about an error with a file, as the end of a sentence; empty where the error says enough.
+pub fn advice(error: &io::Error) -> &'static str {
+    let number = error.raw_os_error();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ". The user that the server runs as must be able to read and write it",
+        _ if error.kind() == io::ErrorKind::IsADirectory || number == Some(ELOOP) => {
+            ". A file is expected here: move away what stands in its place, and restore the file"
+        }
+        _ if number == Some(EIO) => ". The disk cannot read it: restore it from a backup",
+        _ => "",
+    }
+}
+
+// Numbers of Linux for what has no kind of its own.
+const EIO: i32 = 5;
+const ELOOP: i32 = 40;
 
 /// The directory that holds `path`.
 pub fn parent(path: &Path) -> PathBuf {

@@ -79,6 +79,9 @@ pub enum Why {
     /// The znodes are not a tree.
     #[error("{0}")]
     Tree(#[from] tree::LoadError),
+    /// It ends before the zxid in its name.
+    #[error("it shows the state at zxid {0}, which is before its name: snapshots were swapped or renamed")]
+    Misnamed(Zxid),
     /// The compressed stream is damaged.
     #[error("{0}")]
     Compression(String),
@@ -165,6 +168,10 @@ fn read(input: &mut Input<'_>, zxid: Zxid, options: tree::Options) -> Result<Loa
             input.check_seal()?;
         }
         _ => return Err(Why::Sections(left)),
+    }
+    // Java may get beyond its name while it writes, and never stays behind it.
+    if let Some(last) = last_zxid.filter(|last| *last < zxid) {
+        return Err(Why::Misnamed(last));
     }
     let tree = loader.finish(zxid)?;
     // A digest of zxid 0 was not known to its writer.

@@ -72,8 +72,13 @@ pub fn purge(disk: &dyn Disk, snap_dir: &Path, log_dir: &Path, keep: usize) -> R
     let logs = logs.map(|(_, name)| log_dir.join(name));
 
     // Snapshots first, oldest first: no snapshot outlives the logs behind it.
+    let going: Vec<PathBuf> = snapshots.chain(logs).collect();
+    if !going.is_empty() {
+        // A process that was killed may have left a name that only the kernel knows: what goes may be what it stands for.
+        disk.sync_dir(snap_dir).map_err(failed(snap_dir))?;
+    }
     let mut removed = Vec::new();
-    for path in snapshots.chain(logs) {
+    for path in going {
         let modified = disk.stat(&path).map_err(failed(&path))?.modified;
         disk.remove(&path).map_err(failed(&path))?;
         removed.push(Removed { path, modified });

@@ -121,12 +121,39 @@ pub struct DigestMismatch {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The disk refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), host::disk::advice(source))]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// The answer.
         source: io::Error,
+    },
+    /// What can be restored ends before what a snapshot proves to have been there.
+    #[error(
+        "{} shows that zxid {proven} was durable, but an older snapshot and the transaction logs lead only to {last}: what lies \
+         between is lost without it. Restore it and the missing logs from a backup; or, in an ensemble, move this server's \
+         version-2 directories away and let it copy the data from the others; or, to go on without those transactions, \
+         move it away", path.display()
+    )]
+    Behind {
+        /// The snapshot.
+        path: PathBuf,
+        /// The zxid that it proves.
+        proven: Zxid,
+        /// The last zxid that can be restored.
+        last: Zxid,
+    },
+    /// An older snapshot had to be used, and the logs behind it have holes.
+    #[error(
+        "{rejected}, and the transaction logs behind the older snapshot lack what lies between zxid {} and {}. Restore the \
+         missing logs or the snapshot from a backup or, in an ensemble, move this server's version-2 directories away and let \
+         it copy the data from the others", gap.after, gap.next
+    )]
+    Holes {
+        /// The newest snapshot that could not be used.
+        rejected: Rejected,
+        /// The first hole.
+        gap: wal::Gap,
     },
     /// There are snapshots and none can be used.
     #[error(
@@ -226,9 +253,15 @@ pub fn restore(
         };
         match load(&bytes, zxid, options.tree) {
             Ok(loaded) => {
+                let shown = loaded.last_zxid.unwrap_or(zxid);
                 let mut replay = Replay::new(loaded.tree, loaded.sessions, loaded.digest, options.tree.digest);
                 let log = wal::recover(disk, log_dir, zxid.next(), options.read, |record| replay.apply(&record))?;
                 let mut restored = replay.done(log, rejected, initialized);
+                refuse_losses(&restored, &path, shown)?;
+                // Its writer may have been killed before it was durable (Java does not even try), and the transactions to come
+                // rest on it.
+                disk.sync_file(&path).map_err(io(&path))?;
+                disk.sync_dir(snap_dir).map_err(io(snap_dir))?;
                 restored.snapshot = Some(path);
                 return Ok(restored);
             }
@@ -242,6 +275,21 @@ pub fn restore(
         return Err(RestoreError::NoUsableSnapshot(rejected));
     }
     without_snapshot(disk, snap_dir, log_dir, options, rejected, initialized)
+}
+
+/// An older snapshot and more of the log may stand for a newer snapshot only if they lead at least as far. Whatever a snapshot
+/// shows was durable when it was written.
+fn refuse_losses(restored: &Restored, path: &Path, shown: Zxid) -> Result<(), RestoreError> {
+    let last = restored.last.unwrap_or_default();
+    let rejected = restored.rejected.iter().filter_map(|r| Some((format::parse(&file_name(&r.path))?, &r.path)));
+    let proofs = rejected.map(|(zxid, path)| (zxid, path.as_path())).chain([(shown, path)]);
+    if let Some((proven, path)) = proofs.max().filter(|(proven, _)| *proven > last) {
+        return Err(RestoreError::Behind { path: path.to_path_buf(), proven, last });
+    }
+    match (restored.rejected.first(), restored.log.gaps.first()) {
+        (Some(rejected), Some(gap)) => Err(RestoreError::Holes { rejected: rejected.clone(), gap: *gap }),
+        _ => Ok(()),
+    }
 }
 
 fn file_name(path: &Path) -> String {

@@ -14,6 +14,7 @@ use proto::{Encode, Millis, Txn, TxnHeader, Zxid, txn::put_digest};
 use crate::{
     format::{BLOCK, HEADER_BYTES, PADDING_MAX, RECORD_HEAD_BYTES, closed_bytes},
     group::Group,
+    mark::MARK_EVERY_MS,
     names,
     segment::{Done, SegmentId, Work},
 };
@@ -169,6 +170,9 @@ pub struct Log {
 
     appended: Zxid,
     durable: Zxid,
+    /// What the last mark says that was asked for, and when the next may be.
+    marked: (Zxid, Millis),
+    marking: bool,
     written_bytes: u64,
     failed: bool,
 }
@@ -196,6 +200,8 @@ impl Log {
             work: VecDeque::new(),
             appended: last,
             durable: last,
+            marked: (Zxid::ZERO, Millis(i64::MIN)),
+            marking: false,
             written_bytes: 0,
             failed: false,
         }
@@ -372,6 +378,7 @@ impl Log {
 
     /// The next thing for the background, if any. `now` is monotonic.
     pub fn next_work(&mut self, now: Millis) -> Option<Work> {
+        self.mark_if_due(now);
         if let Some((_, retry)) = &mut self.starved {
             let at = *retry.get_or_insert(now.plus(PREPARE_RETRY_MS));
             if now < at {
@@ -404,7 +411,29 @@ impl Log {
 
     /// When to call [`Log::next_work`] again although nothing happened.
     pub fn next_time(&self) -> Option<Millis> {
-        self.starved.as_ref().and_then(|(_, retry)| *retry).filter(|at| at.0 != i64::MAX)
+        let retry = self.starved.as_ref().and_then(|(_, retry)| *retry).filter(|at| at.0 != i64::MAX);
+        let mark = self.wants_mark().then_some(self.marked.1);
+        retry.into_iter().chain(mark).min()
+    }
+
+    /// Without `forceSync` nothing is known to be durable.
+    fn wants_mark(&self) -> bool {
+        self.options.sync && !self.marking && !self.failed && self.durable > self.marked.0
+    }
+
+    fn mark_if_due(&mut self, now: Millis) {
+        if !self.wants_mark() {
+            return;
+        }
+        if self.marked.1.0 == i64::MIN {
+            // The first writes of a process are not more urgent than later ones.
+            self.marked.1 = now.plus(MARK_EVERY_MS);
+        }
+        if now >= self.marked.1 {
+            self.marked = (self.durable, now.plus(MARK_EVERY_MS));
+            self.marking = true;
+            self.work.push_back(Work::Mark { durable: self.durable });
+        }
     }
 
     /// A work is done. Answers the new durable zxid if it moved.
@@ -429,6 +458,10 @@ impl Log {
             }
             Done::Named { segment, result: Err(source) } => Err(self.fail("name", segment, 0, source)),
             Done::Retired { .. } => Ok(None),
+            Done::Marked { .. } => {
+                self.marking = false;
+                Ok(None)
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 //! | the first group of the next file, if ours | its trailer's durable zxid |
 //! | in a file of Java's: a whole record behind the place | that record's zxid |
 //! | the next file starts later, in the same epoch, and this one ends unreadable | the zxids between |
+//! | the mark ([`crate::read_mark`]) | its zxid |
 //!
 //! Nothing is handed out or changed on disk before all files are judged.
 
@@ -27,6 +28,7 @@ use proto::{
 
 pub use crate::scan::Why;
 use crate::{
+    mark::{MARK_FILE, Mark, read_mark},
     names,
     scan::{Scan, scan},
 };
@@ -92,6 +94,8 @@ pub struct Recovered {
     pub gaps: Vec<Gap>,
     /// Transactions with a lower zxid than the one before, applied as ZooKeeper does.
     pub regressions: Vec<Gap>,
+    /// There is a mark, and it cannot be read.
+    pub mark_unreadable: bool,
     /// Prepared segments for [`crate::Log::new`].
     pub leftovers: Vec<String>,
 }
@@ -121,8 +125,8 @@ impl fmt::Display for Damage {
             "the transaction log {} is damaged at offset {}, behind zxid {}: {why}; {} at offset {} shows that zxid {} was \
              durable. Nothing was changed. Restore this file from a backup or from a copy of the directory; or, in an \
              ensemble, move this server's version-2 directories away and let it copy the data from the others; or, to go \
-             on without the transactions from zxid {:#x} on, move this file and all later ones away and keep the file's \
-             first {} bytes",
+             on without the transactions from zxid {:#x} on, move this file and all later ones away, keep the file's \
+             first {} bytes, and remove {MARK_FILE}",
             self.path.display(),
             self.offset,
             self.after,
@@ -139,7 +143,7 @@ impl fmt::Display for Damage {
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// The disk refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), host::disk::advice(source))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -162,6 +166,34 @@ pub enum RecoverError {
         after: Zxid,
         /// The last missing one.
         durable: Zxid,
+    },
+    /// The end of the log is lost: the mark knows more.
+    #[error(
+        "the transaction logs in {} end at zxid {last}, but {MARK_FILE} there says that everything up to {durable} was \
+         durable: the end of the newest log is damaged, or it was removed, emptied, cut, or replaced by an older copy. \
+         Nothing was changed. Restore the newest log from a backup or from a copy of the directory; or, in an ensemble, \
+         move this server's version-2 directories away and let it copy the data from the others; or, to go on without \
+         the transactions from zxid {:#x} on, remove {MARK_FILE}", dir.display(), last.0.wrapping_add(1)
+    )]
+    EndLost {
+        /// The log directory.
+        dir: PathBuf,
+        /// The last transaction that is there.
+        last: Zxid,
+        /// The last one that was durable.
+        durable: Zxid,
+    },
+    /// A log bears the name of another.
+    #[error(
+        "{} begins with zxid {first}, which is not its name: logs were swapped or renamed, and what belongs here would be \
+         missed. Nothing was changed. Give each log the name of its first zxid (this one: log.{:x}), or restore the \
+         directory from a backup", path.display(), first.0
+    )]
+    Misnamed {
+        /// The file.
+        path: PathBuf,
+        /// The zxid of its first transaction.
+        first: Zxid,
     },
     /// A file called `log.*` is none.
     #[error("{} is not a transaction log: its first bytes are wrong. Move it away if it does not belong here", path.display())]
@@ -221,18 +253,51 @@ pub fn recover(
     report.leftovers = names.iter().filter(|name| names::parse_prepared(name).is_some()).cloned().collect();
 
     let mut files = Vec::new();
-    for (_, name) in names::needed(names::logs(&names), from) {
+    let mut titles = Vec::new();
+    for (title, name) in names::needed(names::logs(&names), from) {
         let path = dir.join(name);
+        titles.push(title);
         let bytes = disk.read(&path).map_err(RecoverError::io(&path))?;
         let scan = scan(&bytes, options.payload_bytes_max);
         files.push(LogFile { path, bytes, scan, fate: Fate::Keep });
     }
+    check_names(&files, &titles)?;
     judge(&mut files, from, &mut report)?;
+    check_mark(disk, dir, &files, &mut report)?;
     for file in files.iter().filter(|file| file.fate != Fate::Drop) {
         hand_out(file, from, &mut report, &mut each)?;
     }
     repair(disk, dir, files, &mut report)?;
     Ok(report)
+}
+
+/// The name of a log is its first zxid, whoever wrote it.
+fn check_names(files: &[LogFile], titles: &[Zxid]) -> Result<(), RecoverError> {
+    for (file, title) in files.iter().zip(titles) {
+        if let Some(first) = file.scan.records.first().map(|record| record.zxid).filter(|first| first != title) {
+            return Err(RecoverError::Misnamed { path: file.path.clone(), first });
+        }
+    }
+    Ok(())
+}
+
+/// Does the log reach as far as the mark says?
+fn check_mark(disk: &dyn Disk, dir: &Path, files: &[LogFile], report: &mut Recovered) -> Result<(), RecoverError> {
+    let durable = match read_mark(disk, dir).map_err(RecoverError::io(&dir.join(MARK_FILE)))? {
+        Mark::Absent => return Ok(()),
+        Mark::Unreadable => {
+            report.mark_unreadable = true;
+            return Ok(());
+        }
+        Mark::At(durable) => durable,
+    };
+    let kept = files.iter().filter(|file| file.fate != Fate::Drop);
+    let last = kept.filter_map(|file| file.scan.records.last()).map(|record| record.zxid).max();
+    let last = last.map_or(report.last, |last| last.max(report.last));
+    if durable > last {
+        return Err(RecoverError::EndLost { dir: dir.to_path_buf(), last, durable });
+    }
+    Ok(())
 }
 
 /// Decides for each file whether its end is harmless.

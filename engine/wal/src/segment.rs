@@ -1,5 +1,5 @@
 //! What the background does for the log: making zero-filled files ahead of use, giving them their name on first use, and
-//! cutting them to size when they are full. None of it is on the path of a write, except that the first group of a file
+//! cutting them to size when they are full, and renewing the mark. None of it is on the path of a write, except that the first group of a file
 //! is acknowledged only when the file has its name.
 //!
 //! A prepared segment holds the file header and zeros, all of it written and synced, so that overwriting it changes no
@@ -58,6 +58,11 @@ pub enum Work {
         /// The length of its content.
         bytes: u64,
     },
+    /// Renew the mark ([`crate::write_mark`]).
+    Mark {
+        /// Everything up to here is durable.
+        durable: Zxid,
+    },
 }
 
 /// What came of a [`Work`].
@@ -95,6 +100,11 @@ pub enum Done {
         /// The answer.
         result: io::Result<()>,
     },
+    /// The mark is renewed; an error costs only that the end of the log is guarded less well.
+    Marked {
+        /// The answer.
+        result: io::Result<()>,
+    },
 }
 
 /// Does the work in `dir`. Blocks; belongs on the background thread.
@@ -122,6 +132,7 @@ pub fn perform(disk: &dyn Disk, dir: &Path, work: &Work) -> Done {
         Work::Retire { segment, name, bytes } => {
             Done::Retired { segment: *segment, result: disk.truncate(&dir.join(name), *bytes) }
         }
+        Work::Mark { durable } => Done::Marked { result: crate::write_mark(disk, dir, *durable) },
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use host::Disk;
 use proto::Zxid;
 
-use crate::{ReadOptions, names, scan::scan};
+use crate::{MARK_FILE, ReadOptions, names, scan::scan};
 
 /// What was cut.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +51,13 @@ pub fn truncate(disk: &dyn Disk, dir: &Path, to: Zxid, options: ReadOptions) -> 
     let mut files = names::needed(names::logs(&names), to);
     if files.first().is_none_or(|(first, _)| *first > to) {
         return Err(TruncateError::NoLog(to));
+    }
+    // It speaks of what is about to go.
+    let mark = dir.join(MARK_FILE);
+    match disk.remove(&mark) {
+        Ok(()) => disk.sync_dir(dir).map_err(io(dir))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(&mark)(error)),
     }
     let (_, name) = files.remove(0);
     let mut removed = Vec::new();

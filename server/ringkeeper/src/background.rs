@@ -79,7 +79,7 @@ pub struct OpenSegment {
 
 fn do_segment_work(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage: &Mailbox<Letter>) {
     let mut said_buffered = false;
-    let mut failed = 0;
+    let (mut failed, mut marks_failed) = (0, 0);
     while let Ok(work) = work.recv() {
         let mut done = wal::perform(&RealDisk, log_dir, &work);
         let mut open = None;
@@ -103,6 +103,13 @@ fn do_segment_work(log_dir: &std::path::Path, work: &Receiver<Work>, write_stage
                 }
                 failed += 1;
             }
+            Done::Marked { result: Err(error) } => {
+                if marks_failed % SAID_EVERY == 0 {
+                    tracing::warn!(dir = %log_dir.display(), %error, "cannot renew {}: the end of the log is not guarded", wal::MARK_FILE);
+                }
+                marks_failed += 1;
+            }
+            Done::Marked { result: Ok(()) } => marks_failed = 0,
             _ => {}
         }
         write_stage.send(Letter::SegmentDone(done, open));

@@ -211,6 +211,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let slow_sync = Duration::from_millis(config.log.sync_warning_ms);
     let mut writing = Some(Writing { stage, background, gauges: Arc::clone(&gauges), slow_sync });
 
+    let last_gauges = Arc::clone(&gauges);
     let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
     let local = listener.local_addr().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
     let words =
@@ -243,6 +244,10 @@ pub fn run(config: Config) -> Result<(), Failure> {
         if thread.join().is_err() {
             return Err(Failure::new(ExitStatus::UnexpectedError, "a thread panicked"));
         }
+    }
+    if config.log.force_sync {
+        // So that damage to the very end of the log is found, however quiet it was before. A try: the log itself is complete.
+        let _ = wal::write_mark(&RealDisk, &dirs.log, proto::Zxid(last_gauges.zxid.load(Relaxed)));
     }
     tracing::info!("stopped");
     drop(dirs);

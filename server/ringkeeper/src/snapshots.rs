@@ -91,6 +91,9 @@ pub fn restore(config: &Config, dirs: &Directories) -> Result<Restored, Failure>
             cut.offset
         );
     }
+    if restored.log.mark_unreadable {
+        tracing::warn!("{} is damaged and not believed; it is written anew", dirs.log.join(wal::MARK_FILE).display());
+    }
     for gap in &restored.log.gaps {
         tracing::warn!("the transaction log lacks what lies between zxid {} and {}", gap.after, gap.next);
     }

@@ -212,7 +212,7 @@ fn a_lost_block_with_groups_behind_it_is_refused() {
          /log/log.1 at offset 12288 shows that zxid 0x3 was durable. Nothing was changed. Restore this file from a \
          backup or from a copy of the directory; or, in an ensemble, move this server's version-2 directories away and let \
          it copy the data from the others; or, to go on without the transactions from zxid 0x2 on, move this file and all \
-         later ones away and keep the file's first 4096 bytes"
+         later ones away, keep the file's first 4096 bytes, and remove ringkeeper.durable"
     );
 }
 

@@ -352,6 +352,18 @@ fn goes_on(image: &MemoryDisk, last: i64, what: &str) {
     assert!(restored.tree.node("/after").is_some(), "{what}");
 }
 
+/// A process is killed when its first snapshot has its name, which is not durable yet. The next one finds the snapshot, and writes
+/// transactions behind it; then the power fails. The logs would be left without a snapshot, and no server would start on them.
+#[test]
+fn a_snapshot_that_a_killed_process_has_left_is_made_durable_before_anything_rests_on_it() {
+    let first = MemoryDisk::new();
+    restore(&first).unwrap();
+    for moment in 0..=first.moments() {
+        let disk = first.killed_at(moment);
+        goes_on(&disk, 0, &format!("killed at {moment}"));
+    }
+}
+
 struct Dice(SeededEntropy);
 
 impl Dice {
@@ -430,7 +442,9 @@ fn whatever_a_power_cut_leaves_opens_with_all_that_anybody_was_told() {
             disk = image;
         }
     }
-    println!("{images} images of {lives} lives with {txns} transactions, {lost} shorter than the log; {snapshots} snapshots, {purged} files purged");
+    println!(
+        "{images} images of {lives} lives with {txns} transactions, {lost} shorter than the log; {snapshots} snapshots, {purged} files purged"
+    );
     if wanted >= 1_000 {
         assert!(snapshots > 50 && purged > 20 && lost > 100, "{snapshots} {purged} {lost}");
     }

@@ -391,7 +391,9 @@ impl World {
             moved |= self.shards.iter().any(Shard::is_behind);
             self.pump_all();
             // Requests may stay where they are for want of room in the log.
-            if self.failed.is_some() || !moved && (!self.stage.has_requests() || !self.stage.log().can_accept(1)) && self.writes.is_empty() {
+            if self.failed.is_some()
+                || !moved && (!self.stage.has_requests() || !self.stage.log().can_accept(1)) && self.writes.is_empty()
+            {
                 return;
             }
         }
