@@ -78,7 +78,7 @@ impl Disk for RealDisk {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+            return Err(rustix::io::Errno::ISDIR.into());
         }
         if metadata.len() == 0 {
             return Ok(FileBytes::new(Vec::new()));

@@ -25,7 +25,7 @@ pub struct Call {
 pub enum Fault {
     /// It fails with this error and does nothing.
     Error(io::ErrorKind),
-    /// A write, which stores so many bytes and then fails with this error; any other call just fails.
+    /// A write, which stores so many bytes (of a direct write: the whole blocks in them) and then fails with this error; any other call just fails.
     Short(usize, io::ErrorKind),
 }
 
@@ -178,7 +178,10 @@ impl FaultyFile {
             None => write(&mut *self.file, bytes),
             Some(Fault::Error(kind)) => Err(injected(kind)),
             Some(Fault::Short(stored, kind)) => {
-                write(&mut *self.file, &bytes[..stored.min(bytes.len())])?;
+                let stored = stored.min(bytes.len());
+                // Past the page cache only whole blocks can be stored.
+                let stored = if self.file.is_direct() { stored - stored % 4096 } else { stored };
+                write(&mut *self.file, &bytes[..stored])?;
                 Err(injected(kind))
             }
         }

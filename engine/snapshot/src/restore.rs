@@ -189,7 +189,7 @@ pub enum DirError {
     )]
     Missing(PathBuf),
     /// The disk refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), host::disk::advice(source))]
     Io {
         /// The directory.
         path: PathBuf,

@@ -281,6 +281,14 @@ impl Directories {
         if is_same(&data, &log) {
             log.clone_from(&data);
         }
+        // Before anything is promised: without this the server would come up and never write.
+        for dir in [&data, &log] {
+            rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(|error| {
+                let error = io::Error::from(error);
+                let what = format!("cannot write in {}: {error}{}", dir.display(), host::disk::advice(&error));
+                Failure::new(ExitStatus::UnableToAccessDataDir, what)
+            })?;
+        }
         let mut locks = vec![lock(&data)?];
         if log != data {
             locks.push(lock(&log)?);
@@ -300,7 +308,10 @@ fn lock(dir: &Path) -> Result<Box<dyn Send + Sync>, Failure> {
             io::ErrorKind::WouldBlock => {
                 format!("{} is in use by another server process; two must never share it", dir.display())
             }
-            _ => format!("cannot lock {}: {error}", dir.display()),
+            _ => {
+                let file = dir.join(host::LOCK_FILE);
+                format!("cannot lock {}: {error}{}", file.display(), host::disk::advice(&error))
+            }
         };
         Failure::new(ExitStatus::UnableToAccessDataDir, what)
     })

@@ -4,6 +4,7 @@
 mod access;
 mod end;
 mod errors;
+mod faults;
 mod framing;
 mod limits;
 mod multi;

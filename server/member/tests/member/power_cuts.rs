@@ -54,7 +54,7 @@ fn describe(restored: &mut Restored) -> String {
     }
     let mut znodes = BTreeMap::new();
     restored.tree.reader().walk("/", |path, view| {
-        znodes.insert(path.to_owned(), format!("{:?} {:?} {:?}", view.data(), &view.acl()[..], view.persisted()));
+        znodes.insert(path.to_owned(), format!("{:?} {:?} {:?}", view.data(), view.acl(), view.persisted()));
     });
     znodes.iter().for_each(|(path, znode)| writeln!(text, "{path} {znode}").unwrap());
     text
@@ -97,7 +97,7 @@ impl History {
             writeln!(text, "session {session} {timeout}").unwrap();
         }
         for (path, znode) in &self.model.now().znodes {
-            writeln!(text, "{path} {:?} {:?} {:?}", znode.data.as_deref(), &znode.acl[..], znode.stat).unwrap();
+            writeln!(text, "{path} {:?} {:?} {:?}", znode.data.as_deref(), &*znode.acl, znode.stat).unwrap();
         }
         text
     }
@@ -458,6 +458,7 @@ fn an_error_of_any_call_under_a_member_loses_nothing_that_anybody_was_told() {
         Fault::Error(io::ErrorKind::StorageFull),
         Fault::Error(io::ErrorKind::Interrupted),
         Fault::Short(700, io::ErrorKind::StorageFull),
+        Fault::Short(4_500, io::ErrorKind::Other),
     ];
     let seed = number("MEMBER_CUT_SEED", 1);
     let step = number("MEMBER_FAULT_STEP", 3);

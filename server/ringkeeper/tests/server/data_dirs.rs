@@ -97,6 +97,8 @@ fn killed_after(dir: &Path, transactions: usize) -> PathBuf {
     server.kill();
     let logs = files(dir, "log.");
     assert_eq!(logs.len(), 1, "{logs:?}");
+    // On a slow machine a second has passed, and the mark tells a torn tail from a damaged one.
+    let _ = fs::remove_file(dir.join("version-2/ringkeeper.durable"));
     logs[0].clone()
 }
 

@@ -6,6 +6,7 @@
 
 mod backends;
 mod crowds;
+mod damage;
 mod data_dirs;
 mod features;
 mod full_disk;
