@@ -272,6 +272,71 @@ fn a_group_whose_own_checksum_is_wrong_is_found_although_its_records_are_whole()
 }
 
 #[test]
+fn a_log_that_bears_the_name_of_another_is_refused() {
+    let disk = ours(3);
+    let report = read(&disk, 1).unwrap().1;
+    let mut log = open(&disk, options(), report);
+    write(&mut log, 4, &[10, 10]);
+    drop(log);
+    let bytes = disk.read(&path("log.4")).unwrap().to_vec();
+    disk.rename(&path("log.1"), &path("log.4")).unwrap();
+    put(&disk, "log.1", &bytes);
+    // With a snapshot at 3 only the file called log.4 would be read, and 4 and 5 be missed.
+    for from in [1, 4] {
+        match read(&disk, from) {
+            Err(error @ RecoverError::Misnamed { .. }) => assert!(error.to_string().contains("(this one: log.")),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_mark_tells_when_the_end_of_the_log_is_gone() {
+    let disk = ours(3);
+    let dir = Path::new(DIR);
+    wal::write_mark(&disk, dir, Zxid(3)).unwrap();
+    assert_eq!(read(&disk, 1).unwrap().0, [1, 2, 3]);
+    disk.edit(&path("log.1"), |bytes| bytes[2 * 4096 + 100] ^= 1);
+    let before = disk.read(&path("log.1")).unwrap().to_vec();
+    match read(&disk, 1) {
+        Err(error @ RecoverError::EndLost { last: Zxid(2), durable: Zxid(3), .. }) => {
+            assert!(error.to_string().contains("without the transactions from zxid 0x3 on, remove ringkeeper.durable"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(before == *disk.read(&path("log.1")).unwrap(), "refused, nothing is cut");
+    // Whoever decides to go on without it removes the mark; TRUNC does so itself.
+    disk.remove(&path(wal::MARK_FILE)).unwrap();
+    assert_eq!(read(&disk, 1).unwrap().0, [1, 2]);
+    wal::write_mark(&disk, dir, Zxid(2)).unwrap();
+    truncate(&disk, dir, Zxid(1), ReadOptions::default()).unwrap();
+    assert_eq!(read(&disk, 1).unwrap().0, [1]);
+}
+
+#[test]
+fn a_mark_is_asked_for_once_a_second_and_only_of_what_is_durable() {
+    let disk = disk();
+    let mut log = open(&disk, options(), read(&disk, 1).unwrap().1);
+    let mark = || wal::read_mark(&disk, Path::new(DIR)).unwrap();
+    log.append(&header(1), &txn(1, 10), Some(1)).unwrap();
+    log.commit(proto::Millis(5_000)).unwrap();
+    assert_eq!(mark(), wal::Mark::Absent, "not at once");
+    let due = log.log().next_time().unwrap();
+    assert_eq!(due.0, 5_000 + wal::MARK_EVERY_MS);
+    log.append(&header(2), &txn(2, 10), Some(2)).unwrap();
+    log.commit(due).unwrap();
+    assert_eq!(mark(), wal::Mark::At(Zxid(1)), "what was durable when it was asked for");
+    assert_eq!(log.log().next_time(), Some(due.plus(wal::MARK_EVERY_MS)));
+    log.commit(due.plus(wal::MARK_EVERY_MS)).unwrap();
+    assert_eq!((mark(), log.log().next_time()), (wal::Mark::At(Zxid(2)), None));
+
+    let unsafe_disk = crate::kit::disk();
+    let mut log = open(&unsafe_disk, wal::LogOptions { sync: false, ..options() }, read(&unsafe_disk, 1).unwrap().1);
+    write(&mut log, 1, &[10]);
+    assert_eq!(log.log().next_time(), None, "without forceSync nothing is known to be durable");
+}
+
+#[test]
 fn truncating_keeps_the_zxid_and_removes_what_is_later() {
     let disk = disk();
     let mut log = open(&disk, options(), read(&disk, 1).unwrap().1);
@@ -398,9 +463,12 @@ fn the_greatest_and_the_least_number_are_zxids_like_others() {
             bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
             bytes.extend_from_slice(&payload);
             bytes.push(wal::format::EOR);
-            put(&disk, "log.1", &bytes);
+            // The least has no name that anybody could read; in a file of another name it is out of place.
+            let name = if first > 0 { wal::names::log_name(Zxid(first)) } else { "log.1".to_owned() };
+            put(&disk, &name, &bytes);
             let result = wal::recover(&disk, Path::new(DIR), from, ReadOptions::default(), |_| {});
-            assert!(result.is_ok(), "{result:?}");
+            let fits = if first > 0 { result.is_ok() } else { matches!(result, Err(RecoverError::Misnamed { .. })) };
+            assert!(fits, "{result:?}");
         }
     }
 }
