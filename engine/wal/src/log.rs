@@ -21,7 +21,7 @@ use crate::{
 
 /// Records of a group take at most this much, unless it is a single record.
 pub const GROUP_BYTES_MAX: usize = 256 << 10;
-/// Appended records that may wait for their write, all together.
+/// Appended records that may wait for their write, all together; the last of them may exceed it.
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
 /// The first segment of a directory is this small, so that a new server need not wait for a large one.
 pub const FIRST_SEGMENT_BYTES: u64 = 8 << 20;
@@ -243,7 +243,8 @@ impl Log {
     pub fn can_accept(&self, bytes: usize) -> bool {
         let wanted = bytes + RECORD_HEAD_BYTES + 1;
         let pending = self.pending_bytes();
-        if self.failed || (pending > 0 && pending + wanted > PENDING_BYTES_MAX) {
+        // Not `pending + wanted`: who asks for the largest record there may be would wait for every small one.
+        if self.failed || pending >= PENDING_BYTES_MAX {
             return false;
         }
         // As far as is known, a segment will be ready in time; if not, what there is has to do.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use member::report::{ConnReport, WatchReport, WriteReport};
+use member::report::{ConnReport, WatchCounts, WatchReport, WriteReport};
 use proto::Millis;
 
 use crate::totals::{Levels, Totals};
@@ -32,6 +32,8 @@ pub struct Facts {
     pub connections: Vec<ConnReport>,
     /// Data watches, one report for each shard.
     pub watches: Vec<WatchReport>,
+    /// How many there are, one report for each shard.
+    pub watch_counts: Vec<WatchCounts>,
     /// Sessions, ephemerals, digests.
     pub writes: WriteReport,
     /// How much the directories hold.
@@ -55,6 +57,7 @@ impl Facts {
             levels: Levels::default(),
             connections: Vec::new(),
             watches: Vec::new(),
+            watch_counts: Vec::new(),
             writes: WriteReport::default(),
             bytes: Bytes::default(),
             descriptors: Descriptors::default(),

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-use member::Limits;
 use member::limits::Refused;
+use member::{Limits, Seldom};
+use pipeline::Now;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// How to listen.
@@ -74,25 +75,27 @@ impl Bound {
 /// Decides about each new connection.
 #[derive(Clone)]
 pub struct Acceptor {
-    limits: Arc<Mutex<Limits>>,
+    limits: Arc<Mutex<(Limits, Seldom)>>,
     keep_alive: bool,
 }
 
 impl Acceptor {
     /// With these limits; clones share the count.
     pub fn new(limits: Limits, keep_alive: bool) -> Acceptor {
-        Acceptor { limits: Arc::new(Mutex::new(limits)), keep_alive }
+        Acceptor { limits: Arc::new(Mutex::new((limits, Seldom::default()))), keep_alive }
     }
 
-    /// Takes the connection and sets its options, or refuses it, which closes it.
-    pub fn admit(&self, stream: OwnedFd, peer: SocketAddr) -> Option<OwnedFd> {
-        let mut limits = self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// Takes the connection and sets its options, or refuses it, which closes it. Of many refusals few are said.
+    pub fn admit(&self, stream: OwnedFd, peer: SocketAddr, now: Now) -> Option<OwnedFd> {
+        let (limits, seldom) = &mut *self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Err(refused) = limits.admit(peer.ip().to_canonical()) {
             let (name, limit) = match refused {
                 Refused::Total(limit) => ("maxCnxns", limit),
                 Refused::Address(limit) => ("maxClientCnxns", limit),
             };
-            tracing::warn!(%peer, limit, "too many connections, {name} is reached, refusing");
+            if let Some(unsaid) = seldom.ask(now.mono) {
+                tracing::warn!(%peer, limit, unsaid, "too many connections, {name} is reached, refusing");
+            }
             return None;
         }
         // Best effort: a connection without these options still works.
@@ -105,6 +108,6 @@ impl Acceptor {
 
     /// An admitted connection is closed.
     pub fn release(&self, peer: SocketAddr) {
-        self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).release(peer.ip().to_canonical());
+        self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.release(peer.ip().to_canonical());
     }
 }

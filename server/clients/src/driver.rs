@@ -88,13 +88,19 @@ impl Driver {
 
     /// A send is done.
     pub fn sent(&mut self, conn: ConnId, buffer: Vec<u8>, now: Now) {
-        if self.spares.len() < SPARES_MAX && buffer.capacity() <= SPARE_BYTES_MAX {
-            self.spares.push(buffer);
-        }
+        self.keep(buffer);
         let Some(link) = self.link(conn) else { return };
         link.sending = false;
         let key = link.key;
-        self.shard.sent(key, now);
+        if let Some(buffer) = self.shard.sent(key, now) {
+            self.keep(buffer);
+        }
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if self.spares.len() < SPARES_MAX && buffer.capacity() <= SPARE_BYTES_MAX {
+            self.spares.push(buffer);
+        }
     }
 
     /// A connection is gone.
@@ -107,7 +113,7 @@ impl Driver {
     }
 
     /// Does what the shard wants done. Four-letter words that came up meanwhile are in [`Driver::take_words`].
-    pub fn service(&mut self, reactor: &mut Reactor) {
+    pub fn service(&mut self, reactor: &mut Reactor, now: Now) {
         for key in self.shard.take_dirty() {
             let Some(io) = self.shard.io(key) else { continue };
             let Some(link) = self.links.get_mut(io.link as usize).and_then(Option::as_mut) else { continue };
@@ -122,12 +128,13 @@ impl Driver {
             if let Some(word) = io.word {
                 self.words.push((key, word));
             }
-            if !link.sending && !io.output.is_empty() {
-                let bytes = std::mem::replace(io.output, self.spares.pop().unwrap_or_default());
-                link.sending = true;
+            let mut left = io.output_bytes > 0;
+            if left && !std::mem::replace(&mut link.sending, true) {
+                left = false;
+                let bytes = self.shard.take_output(key, self.spares.pop().unwrap_or_default(), now);
                 reactor.send(link.conn, bytes);
             }
-            if io.closing && io.output.is_empty() {
+            if io.closing && !left {
                 link.closing = true;
                 reactor.close(link.conn);
                 continue;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
-use member::report::{ConnReport, WatchReport, WriteReport};
+use member::report::{ConnReport, WatchCounts, WatchReport, WriteReport};
 use uring::Waker;
 
 /// Reports of all threads, collected for one four-letter word.
@@ -27,6 +27,8 @@ pub struct Gathered {
     pub connections: Vec<(u16, Vec<ConnReport>)>,
     /// Watches by shard.
     pub watches: Vec<(u16, WatchReport)>,
+    /// Their numbers, in any order.
+    pub watch_counts: Vec<WatchCounts>,
     /// From the write stage.
     pub write: WriteReport,
 }

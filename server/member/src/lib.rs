@@ -14,6 +14,7 @@
 
 pub mod limits;
 pub mod report;
+pub mod seldom;
 pub mod settings;
 pub mod shard;
 pub mod stats;
@@ -22,6 +23,7 @@ pub mod word;
 pub mod write_stage;
 
 pub use limits::Limits;
+pub use seldom::Seldom;
 pub use settings::{ShardSettings, WriteSettings};
 pub use shard::{Inlet, Io, Key, Shard};
 pub use stats::{ConnStats, Gauges, ShardStats};

@@ -33,6 +33,17 @@ pub struct WatchReport {
     pub by_path: BTreeMap<String, Vec<SessionId>>,
 }
 
+/// The data-watch table of a shard in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct WatchCounts {
+    /// Connections with a data watch.
+    pub watchers: usize,
+    /// Pairs of connection and path.
+    pub watches: usize,
+    /// A hash of each watched path: another shard may have the same paths.
+    pub path_hashes: Vec<u64>,
+}
+
 /// What `dump` and `hash` show of the write stage.
 #[derive(Clone, Debug, Default)]
 pub struct WriteReport {

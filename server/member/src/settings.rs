@@ -15,6 +15,14 @@ pub struct ShardSettings {
     pub outstanding_max: usize,
     /// `nio.sessionlessCnxnTimeout`
     pub sessionless_timeout_ms: i64,
+    /// Output of all connections together that clients have not taken, bytes. Beyond it, whoever has some is not read, and
+    /// whoever has taken none for long loses its connection. Beyond twice that nobody is read, and that goes faster.
+    pub unread_bytes_max: usize,
+}
+
+impl ShardSettings {
+    /// What a shard of the product holds.
+    pub const UNREAD_BYTES_MAX: usize = 128 << 20;
 }
 
 /// Settings of the write stage.

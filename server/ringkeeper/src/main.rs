@@ -3,6 +3,7 @@
 mod background;
 mod clock;
 mod letter;
+mod memory;
 mod placement;
 mod server;
 mod snapshots;

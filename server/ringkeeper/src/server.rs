@@ -364,6 +364,7 @@ fn shard_settings(config: &Config, length_max: usize) -> ShardSettings {
         session_timeout_max_ms: config.sessions.timeout_max_ms as i32,
         outstanding_max: config.limits.requests_outstanding_max as usize,
         sessionless_timeout_ms: i64::from(config.listen.sessionless_timeout_ms),
+        unread_bytes_max: ShardSettings::UNREAD_BYTES_MAX,
     }
 }
 

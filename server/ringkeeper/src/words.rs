@@ -81,7 +81,7 @@ impl Words {
     /// Must the other threads be asked?
     pub fn needs_all_threads(&self, word: Word) -> bool {
         let needs = admin::needs(word);
-        needs.connections || needs.watches || needs.writes
+        needs.connections || needs.watches || needs.watch_counts || needs.writes
     }
 
     /// Does what a word changes here; the answer is a letter for every thread, if they must do something.
@@ -106,6 +106,7 @@ impl Words {
         facts.levels = Levels::of(&self.gauges);
         facts.connections = gathered.connections.into_iter().flat_map(|(_, connections)| connections).collect();
         facts.watches = gathered.watches.into_iter().map(|(_, watches)| watches).collect();
+        facts.watch_counts = gathered.watch_counts;
         facts.writes = gathered.write;
         let needs = admin::needs(word);
         if needs.bytes {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use clients::{Acceptor, Driver, Mailbox, Question};
 use config::ExitStatus;
 use member::word::Word;
-use member::{Effect, Gauges, Key, WriteStage};
+use member::{Effect, Gauges, Key, Seldom, WriteStage};
 use pipeline::Now;
 use proto::Millis;
 use queue::Bell;
@@ -27,6 +27,7 @@ use wal::{LogFailed, WriteToken};
 use crate::background::Background;
 use crate::clock;
 use crate::letter::Letter;
+use crate::memory;
 use crate::words::Words;
 
 /// How often shards look for idle connections.
@@ -111,6 +112,7 @@ pub struct Worker {
     next_shard: usize,
     threads: Arc<Threads>,
     words: Arc<Words>,
+    accept_failed: Seldom,
     next_tick: Millis,
     stopping: Option<Millis>,
     /// This thread's shard is counted as ended.
@@ -148,6 +150,7 @@ impl Worker {
             next_shard,
             threads: parts.threads,
             words: parts.words,
+            accept_failed: Seldom::default(),
             next_tick: now.mono.plus(TICK_MS),
             stopping: None,
             ended: false,
@@ -180,6 +183,9 @@ impl Worker {
                 self.next_tick = now.mono.plus(TICK_MS);
                 if let Some((_, driver)) = &mut self.shard {
                     driver.shard().tick(now);
+                    if driver.shard().gives_back() {
+                        memory::give_back();
+                    }
                 }
             }
             busy = self.work(now);
@@ -212,7 +218,7 @@ impl Worker {
     /// Waits, and tells the shard what came. The rest is kept until the reactor is free again.
     fn turn(&mut self, wait: Wait) -> std::io::Result<Events> {
         let mut events = Events::default();
-        let shard = &mut self.shard;
+        let (shard, accept_failed) = (&mut self.shard, &mut self.accept_failed);
         self.reactor.turn(wait, |event| match event {
             Event::Received { conn, bytes } => {
                 let now = *events.now.get_or_insert_with(clock::now);
@@ -227,7 +233,11 @@ impl Worker {
                 }
             }
             Event::Accepted { stream, peer, .. } => events.accepted.push((stream, peer)),
-            Event::AcceptFailed { error, .. } => tracing::error!(%error, "cannot accept connections for now"),
+            Event::AcceptFailed { error, .. } => {
+                if let Some(unsaid) = accept_failed.ask(clock::now().mono) {
+                    tracing::error!(%error, unsaid, "cannot accept connections for now");
+                }
+            }
             Event::Written { token, result, buffer } => events.written.push((token, result, buffer)),
             Event::Woken => {}
         })?;
@@ -236,7 +246,9 @@ impl Worker {
 
     /// Gives a new connection to the next shard.
     fn place(&mut self, stream: OwnedFd, peer: SocketAddr, now: Now) {
-        let Some(stream) = self.acceptor.as_ref().and_then(|acceptor| acceptor.admit(stream, peer)) else { return };
+        let Some(stream) = self.acceptor.as_ref().and_then(|acceptor| acceptor.admit(stream, peer, now)) else {
+            return;
+        };
         let shards = self.threads.shard_threads.len();
         let shard = self.next_shard % shards;
         self.next_shard = (shard + 1) % shards;
@@ -354,7 +366,7 @@ impl Worker {
         }
         if let Some((_, driver)) = &mut self.shard {
             driver.shard().catch_up(now);
-            driver.service(&mut self.reactor);
+            driver.service(&mut self.reactor, now);
             if driver.shard().flush() {
                 if self.threads.write_thread == self.index {
                     more = true;
@@ -362,6 +374,7 @@ impl Worker {
                     self.threads.bells[self.threads.write_thread].ring();
                 }
             }
+            more |= driver.shard().sweep();
             for (key, word) in driver.take_words() {
                 self.word(key, word);
                 more = true;
@@ -392,18 +405,23 @@ impl Worker {
         }
     }
 
+    /// Only what the word needs: a report of many watches takes long, and all who are served here wait for it.
     fn contribute(&mut self, question: &Arc<Question>) {
         let mut last = false;
+        let needs = admin::needs(question.word);
         if let Some((shard, driver)) = &mut self.shard {
-            let (shard, connections) = (*shard, driver.shard().connection_report());
-            let watches = driver.shard().watch_report();
+            let (shard, driver) = (*shard, driver.shard());
+            let connections = needs.connections.then(|| (shard, driver.connection_report()));
+            let watches = needs.watches.then(|| (shard, driver.watch_report()));
+            let counts = needs.watch_counts.then(|| driver.watch_counts());
             last |= question.contribute(|all| {
-                all.connections.push((shard, connections));
-                all.watches.push((shard, watches));
+                all.connections.extend(connections);
+                all.watches.extend(watches);
+                all.watch_counts.extend(counts);
             });
         }
         if let Some(host) = &mut self.host {
-            let report = host.stage.report();
+            let report = if needs.writes { host.stage.report() } else { Default::default() };
             last |= question.contribute(|all| all.write = report);
         }
         if last {
@@ -432,7 +450,7 @@ impl Worker {
         if let Some((_, driver)) = &mut self.shard {
             if driver.shard().outstanding() == 0 {
                 driver.shard().shut_down();
-                driver.service(&mut self.reactor);
+                driver.service(&mut self.reactor, now);
             }
             if driver.shard().connections() > 0 {
                 return false;

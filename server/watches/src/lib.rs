@@ -3,13 +3,15 @@
 //! ZooKeeper has a table of data watches and one of child watches. Here both are one table of paths, in which each watcher
 //! has a set of [`modes`]; every path is stored once, and a watcher remembers the numbers of its paths. Always true: a
 //! watcher is in a path's set exactly if the path is in the watcher's, no set of modes is empty, and the counts are exact.
+//! A watcher with very many paths leaves at once, but its paths are forgotten little by little ([`Watches::sweep`]): until then
+//! it is in their sets and in [`Watches::count`], and nothing else shows it.
 //! Events come out in the order of the watchers, never in hash order.
 //! Not here: the ACL of the node (the sink decides what is delivered; a one-shot watch is spent either way), the state of
 //! the tree, and the wire.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use foldhash::SharedSeed;
@@ -42,6 +44,9 @@ mod modes {
 
 type PathNumber = u32;
 
+/// So many paths of a watcher that leaves are forgotten without delay.
+const FORGOTTEN_AT_ONCE: usize = 1000;
+
 #[derive(Debug)]
 struct Entry<W> {
     path: Arc<str>,
@@ -69,6 +74,8 @@ pub struct Watches<W> {
     entries: Vec<Option<Entry<W>>>,
     free: Vec<PathNumber>,
     watchers: HashMap<W, HashSet<PathNumber, FixedState>, FixedState>,
+    /// Watchers that left, with the paths that still have them, in descending order.
+    leaving: VecDeque<(W, Vec<PathNumber>)>,
     data_count: usize,
     child_count: usize,
     recursive_count: usize,
@@ -84,6 +91,7 @@ impl<W: Copy + Ord + Hash> Watches<W> {
             entries: Vec::new(),
             free: Vec::new(),
             watchers: HashMap::default(),
+            leaving: VecDeque::new(),
             data_count: 0,
             child_count: 0,
             recursive_count: 0,
@@ -146,18 +154,43 @@ impl<W: Copy + Ord + Hash> Watches<W> {
         true
     }
 
-    /// The connection is gone: removes all its watches.
+    /// The connection is gone, and will not come again under this name: removes all its watches. If these are very many, call
+    /// [`Watches::sweep`] until nothing is left of them.
     pub fn remove_all(&mut self, watcher: W) {
         let Some(numbers) = self.watchers.remove(&watcher) else { return };
         let mut numbers: Vec<PathNumber> = numbers.into_iter().collect();
         // Any order leaves the same watches, and this one leaves the same free numbers as well.
-        numbers.sort_unstable();
-        for number in numbers {
-            let entry = self.entries[number as usize].as_mut().expect("a watcher's path has an entry");
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        if numbers.len() <= FORGOTTEN_AT_ONCE {
+            self.forget(watcher, numbers);
+        } else {
+            self.leaving.push_back((watcher, numbers));
+        }
+    }
+
+    /// Forgets up to `paths` paths of watchers that left; true if more are to be forgotten.
+    pub fn sweep(&mut self, paths: usize) -> bool {
+        if let Some((watcher, mut numbers)) = self.leaving.pop_front() {
+            let some = numbers.split_off(numbers.len().saturating_sub(paths));
+            if !numbers.is_empty() {
+                self.leaving.push_front((watcher, numbers));
+            }
+            self.forget(watcher, some);
+        }
+        !self.leaving.is_empty()
+    }
+
+    /// Takes the watcher out of these paths' sets.
+    fn forget(&mut self, watcher: W, numbers: Vec<PathNumber>) {
+        for number in numbers.into_iter().rev() {
+            // A path may have forgotten the watcher by itself when a watch was spent, and its number may be another's by now.
+            let Some(entry) = self.entries[number as usize].as_mut() else { continue };
             let before = entry.watchers.get(watcher);
-            entry.watchers.remove(watcher);
-            self.recount(number, before, 0);
-            self.drop_if_unwatched(number);
+            if before != 0 {
+                entry.watchers.remove(watcher);
+                self.recount(number, before, 0);
+                self.drop_if_unwatched(number);
+            }
         }
     }
 
@@ -171,21 +204,45 @@ impl<W: Copy + Ord + Hash> Watches<W> {
         self.index.is_empty()
     }
 
-    /// Sums up the data table, for `wchs`.
-    pub fn summary(&self) -> Summary {
-        let with_data = || self.entries.iter().flatten().filter(|entry| entry.data > 0);
-        let mut watchers: Vec<W> =
-            with_data().flat_map(|entry| entry.watchers.iter()).filter_map(data_watcher).collect();
+    /// Sums up the data table, for `wchs`. `path` is told a hash of each path that counts, the same in every table.
+    pub fn summary(&self, mut path: impl FnMut(u64)) -> Summary {
+        let mut summary = Summary::default();
+        let mut watchers: Vec<W> = Vec::new();
+        let hasher = FixedState::default();
+        for entry in self.entries.iter().flatten().filter(|entry| entry.data > 0) {
+            let before = summary.watches;
+            for watcher in entry.watchers.iter().filter_map(data_watcher).filter(|watcher| self.stays(watcher)) {
+                summary.watches += 1;
+                // Most paths of a large table have the watcher of the path before.
+                if watchers.last() != Some(&watcher) {
+                    watchers.push(watcher);
+                }
+            }
+            if summary.watches > before {
+                summary.paths += 1;
+                path(hasher.hash_one(&*entry.path));
+            }
+        }
         watchers.sort_unstable();
         watchers.dedup();
-        Summary { watchers: watchers.len(), paths: with_data().count(), watches: self.data_count }
+        summary.watchers = watchers.len();
+        summary
+    }
+
+    /// Has it not left?
+    fn stays(&self, watcher: &W) -> bool {
+        self.leaving.is_empty() || self.watchers.contains_key(watcher)
     }
 
     /// The data table by path, for `wchp`: paths and watchers in order.
     pub fn by_path(&self) -> BTreeMap<&str, Vec<W>> {
         let mut paths: BTreeMap<&str, Vec<W>> = BTreeMap::new();
         for entry in self.entries.iter().flatten().filter(|entry| entry.data > 0) {
-            paths.insert(&entry.path, entry.watchers.iter().filter_map(data_watcher).collect());
+            let watchers = entry.watchers.iter().filter_map(data_watcher).filter(|watcher| self.stays(watcher));
+            let watchers: Vec<W> = watchers.collect();
+            if !watchers.is_empty() {
+                paths.insert(&entry.path, watchers);
+            }
         }
         paths
     }
@@ -224,7 +281,9 @@ impl<W: Copy + Ord + Hash> Watches<W> {
             }
         }
         for watcher in selected.drain(..) {
-            sink(watcher, event, path);
+            if self.stays(&watcher) {
+                sink(watcher, event, path);
+            }
         }
         self.selected = selected;
     }
@@ -284,11 +343,13 @@ impl<W: Copy + Ord + Hash> Watches<W> {
             entry.watchers.put(watcher, after);
         } else {
             entry.watchers.remove(watcher);
-            let numbers = self.watchers.get_mut(&watcher).expect("whoever watches a path is known");
-            numbers.remove(&number);
-            // A connection that watches again and again keeps its small set; a set that was large is given back.
-            if numbers.is_empty() && numbers.capacity() > 64 {
-                numbers.shrink_to_fit();
+            // Whoever left is not known any more.
+            if let Some(numbers) = self.watchers.get_mut(&watcher) {
+                numbers.remove(&number);
+                // A connection that watches again and again keeps its small set; a set that was large is given back.
+                if numbers.is_empty() && numbers.capacity() > 64 {
+                    numbers.shrink_to_fit();
+                }
             }
         }
         self.recount(number, before, after);

@@ -105,7 +105,7 @@ fn the_data_table_is_listed_in_order() {
         (3, "/a", Watch::Child),
         (2, "/a", Watch::Recursive),
     ]);
-    assert_eq!(table.summary(), Summary { watchers: 2, paths: 2, watches: 3 });
+    assert_eq!(table.summary(|_| ()), Summary { watchers: 2, paths: 2, watches: 3 });
     assert_eq!(table.by_path().into_iter().collect::<Vec<_>>(), [("/a", vec![2]), ("/b", vec![1, 2])]);
     assert_eq!(table.by_watcher().into_iter().collect::<Vec<_>>(), [(1, vec!["/b"]), (2, vec!["/a", "/b"])]);
     assert_eq!(table.count(), 5);
@@ -394,4 +394,38 @@ fn check_invariants(table: &Watches<u32>) {
         table.entries.iter().flatten().flat_map(|e| e.watchers.iter()).filter(|(_, m)| m & bits != 0).count()
     };
     assert_eq!(table.recursive_count, of(modes::RECURSIVE));
+}
+
+/// A client with a million watches that left kept everybody on its shard waiting for seconds.
+#[test]
+fn a_watcher_with_many_paths_leaves_at_once_and_is_forgotten_in_slices() {
+    let mut table: Watches<u32> = Watches::new(1);
+    let paths: Vec<String> = (0..3500).map(|number| format!("/p/{number:04}")).collect();
+    for path in &paths {
+        table.add(1, path, Watch::Data);
+        table.add(2, path, Watch::Persistent);
+    }
+    table.add(1, "/p", Watch::Recursive);
+    table.remove_all(1);
+    assert_eq!(table.summary(|_| ()), Summary { watchers: 1, paths: 3500, watches: 3500 });
+    assert_eq!(table.by_watcher().into_keys().collect::<Vec<_>>(), [2]);
+    // Events find the one that stays; what the other one spends meanwhile is not counted twice.
+    let mut heard = Vec::new();
+    for path in paths.iter().step_by(7) {
+        table.trigger(Change::DataChanged, path, |watcher, _, _| heard.push(watcher));
+    }
+    assert_eq!(heard, vec![2; 500]);
+    // A number that became free may be another path's before it is swept.
+    table.remove_all(2);
+    table.add(3, "/new", Watch::Data);
+    let mut rounds = 0;
+    while table.sweep(1000) {
+        rounds += 1;
+        assert_eq!(table.summary(|_| ()), Summary { watchers: 1, paths: 1, watches: 1 });
+    }
+    assert!((6..=8).contains(&rounds), "{rounds}");
+    assert_eq!(table.count(), 1);
+    assert!(table.check(3, "/new", WatcherType::Any));
+    table.remove_all(3);
+    assert!(table.is_empty());
 }

@@ -141,6 +141,7 @@ pub const ROWS: &[Row] = &[
     // --- bench: a load generator knows the wire; small benches know one room each
     of_kind(Kind::Bench, "bench/load", &["proto", "client"]),
     of_kind(Kind::Bench, "bench/compare", &["proto", "client", "load"]),
+    of_kind(Kind::Bench, "bench/crowd", &["proto", "client"]),
     of_kind(
         Kind::Bench,
         "bench/micro",

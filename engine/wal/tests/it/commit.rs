@@ -244,6 +244,17 @@ fn pending_bytes_are_bounded() {
         zxid += 1;
         log.append(&header(zxid), &txn(zxid, 1 << 20), None).unwrap();
     }
-    assert_eq!(zxid, 7);
+    assert_eq!(zxid, 8);
     assert_eq!(log.append(&header(zxid + 1), &txn(zxid + 1, 1 << 20), None), Err(AppendError::Full));
+}
+
+/// Found by a crowd on a server with `jute.maxbuffer` of 64 MB: each small transaction had a group of its own.
+#[test]
+fn a_large_record_limit_does_not_keep_small_records_from_sharing_a_group() {
+    let options = LogOptions { payload_bytes_max: 128 << 20, ..LogOptions::default() };
+    let mut log = Log::new(options, Zxid::ZERO, Vec::new());
+    for zxid in 1..=100 {
+        assert!(log.can_accept(log.payload_bytes_max()), "any record may come next");
+        log.append(&header(zxid), &txn(zxid, 100), None).unwrap();
+    }
 }

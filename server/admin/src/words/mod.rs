@@ -61,6 +61,8 @@ pub struct Needs {
     pub connections: bool,
     /// [`Facts::watches`], from every shard.
     pub watches: bool,
+    /// [`Facts::watch_counts`], from every shard.
+    pub watch_counts: bool,
     /// [`Facts::writes`], from the write stage.
     pub writes: bool,
     /// [`Facts::bytes`], from the file system.
@@ -76,7 +78,8 @@ pub fn needs(word: Word) -> Needs {
         "cons" | "stat" => Needs { connections: true, ..nothing },
         "dump" => Needs { connections: true, writes: true, ..nothing },
         "hash" => Needs { writes: true, ..nothing },
-        "wchs" | "wchc" | "wchp" => Needs { watches: true, ..nothing },
+        "wchs" => Needs { watch_counts: true, ..nothing },
+        "wchc" | "wchp" => Needs { watches: true, ..nothing },
         "conf" | "dirs" => Needs { bytes: true, ..nothing },
         "envi" | "mntr" => Needs { process: true, ..nothing },
         _ => nothing,

@@ -1,11 +1,12 @@
 //! `wchs`: how many data watches there are. Connections without a watch do not count.
 
 use crate::Facts;
-use crate::merged::Watches;
 
 pub(super) fn text(facts: &Facts) -> String {
-    let watches = Watches::of(facts);
-    let (connections, paths) = (watches.by_session().len(), watches.by_path.len());
-    let total: usize = watches.by_path.values().map(|sessions| sessions.len()).sum();
-    format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
+    let watchers: usize = facts.watch_counts.iter().map(|counts| counts.watchers).sum();
+    let watches: usize = facts.watch_counts.iter().map(|counts| counts.watches).sum();
+    let mut paths: Vec<u64> = facts.watch_counts.iter().flat_map(|counts| &counts.path_hashes).copied().collect();
+    paths.sort_unstable();
+    paths.dedup();
+    format!("{watchers} connections watching {} paths\nTotal watches:{watches}\n", paths.len())
 }

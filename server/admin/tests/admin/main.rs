@@ -15,7 +15,7 @@ use member::word::{WORDS, Word};
 
 use golden::{KINDS, golden, java_version};
 use scene::{
-    facts, facts_from_connections, facts_from_dump, facts_from_properties, facts_from_srvr, facts_from_watches,
+    counts, facts, facts_from_connections, facts_from_dump, facts_from_properties, facts_from_srvr, facts_from_watches,
 };
 
 fn word(name: &str) -> Word {
@@ -155,9 +155,16 @@ fn blocks(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 fn watches_of_all_shards_are_one_table() {
     let text = golden("java395", "wchp");
     let one = facts_from_watches(&text);
-    let mut two = one.clone();
-    let half = two.watches[0].by_path.clone().into_iter().map(|(path, sessions)| (path, vec![sessions[0]]));
-    two.watches.push(member::report::WatchReport { by_path: half.collect() });
+    // The same paths on two shards, each with one half of the sessions.
+    let mut halves = [member::report::WatchReport::default(), member::report::WatchReport::default()];
+    for (path, sessions) in &one.watches[0].by_path {
+        for session in sessions {
+            let half = &mut halves[(session.0 & 1) as usize];
+            half.by_path.entry(path.clone()).or_default().push(*session);
+        }
+    }
+    assert!(halves.iter().all(|half| !half.by_path.is_empty()), "both have some");
+    let two = Facts { watch_counts: halves.iter().map(counts).collect(), watches: halves.into(), ..one.clone() };
     for name in ["wchs", "wchc", "wchp"] {
         assert_eq!(answer(word(name), &one), answer(word(name), &two));
     }

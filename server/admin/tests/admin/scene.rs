@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use admin::{Bytes, Facts, HostFacts, Memory, Role, ServerFacts, Version};
 use member::ConnStats;
-use member::report::{ConnReport, WatchReport};
+use member::report::{ConnReport, WatchCounts, WatchReport};
 use proto::{Millis, SessionId, Zxid};
 
 /// What `dump`'s connections expire at a multiple of.
@@ -222,5 +222,15 @@ pub(crate) fn facts_from_watches(text: &str) -> Facts {
             None => path = line.to_owned(),
         }
     }
-    Facts { watches: vec![report], ..facts() }
+    Facts { watch_counts: vec![counts(&report)], watches: vec![report], ..facts() }
+}
+
+/// What a shard with these watches counts.
+pub(crate) fn counts(report: &WatchReport) -> WatchCounts {
+    let mut watchers: Vec<SessionId> = report.by_path.values().flatten().copied().collect();
+    let watches = watchers.len();
+    watchers.sort_unstable();
+    watchers.dedup();
+    let hash = |path: &String| path.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(257).wrapping_add(byte.into()));
+    WatchCounts { watchers: watchers.len(), watches, path_hashes: report.by_path.keys().map(hash).collect() }
 }

@@ -73,8 +73,15 @@ pub(super) struct Conn {
     pub(super) input: Vec<u8>,
     /// Bytes to send.
     pub(super) output: Vec<u8>,
+    /// Bytes that the driver has taken and not yet sent, and since when.
+    pub(super) sending: usize,
+    pub(super) sending_since: Millis,
+    /// What of this connection is counted in the shard's unread bytes.
+    pub(super) counted: usize,
     /// Stop reading the socket?
     pub(super) paused: bool,
+    /// It waits for others to read their answers.
+    pub(super) starved: bool,
     pub(super) dirty: bool,
     pub(super) ids: Arc<[Id]>,
     pub(super) session: SessionId,
@@ -100,6 +107,11 @@ impl Conn {
     /// Will bytes that come now ever be looked at?
     pub(super) fn wants_input(&self) -> bool {
         !self.closing && self.state != State::Leaving
+    }
+
+    /// What the client has not taken yet.
+    pub(super) fn unread(&self) -> usize {
+        self.output.len() + self.sending
     }
 
     /// Keeps what `used` bytes of `input` leave.

@@ -26,7 +26,11 @@ impl Shard {
         conn.stats.last_op = "SESS";
         if request.last_zxid_seen > here {
             // The client has seen what this server has not: it must look for another one.
-            tracing::info!(peer = %conn.peer, seen = %request.last_zxid_seen, here = %here, "client is ahead of this server, closing");
+            let peer = conn.peer;
+            if let Some(unsaid) = self.room.said.ahead.ask(now.mono) {
+                let seen = request.last_zxid_seen;
+                tracing::info!(%peer, %seen, %here, unsaid, "client is ahead of this server, closing");
+            }
             self.end(key);
             return;
         }
@@ -44,7 +48,10 @@ impl Shard {
             self.inlet.push(ToSequencer::Attach { conn: conn_ref, session: request.session, timeout_ms });
         } else {
             // Checked before anything else happens to the session: its true owner is not disturbed (java-faults.md).
-            tracing::warn!(peer = %conn.peer, session = %request.session, "wrong session password");
+            let peer = conn.peer;
+            if let Some(unsaid) = self.room.said.password.ask(now.mono) {
+                tracing::warn!(%peer, session = %request.session, unsaid, "wrong session password");
+            }
             self.session_answer(key, None, now);
         }
         self.touch_dirty(key);

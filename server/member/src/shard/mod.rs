@@ -25,7 +25,8 @@ use queue::Producer;
 use tree::Reader as TreeReader;
 use watches::Watches;
 
-use crate::report::{ConnReport, WatchReport};
+use crate::report::{ConnReport, WatchCounts, WatchReport};
+use crate::seldom::Seldom;
 use crate::settings::ShardSettings;
 use crate::stats::{ConnStats, ShardStats};
 use crate::stream::Receiver;
@@ -36,6 +37,14 @@ use conn::{Conn, Queued, State};
 const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 /// Output beyond this means that the client does not read at all: the connection is given up.
 const OUTPUT_MAX_BYTES: usize = 64 << 20;
+/// Watches of connections that are gone are forgotten so many at a time: less than a millisecond.
+const SWEPT_AT_ONCE: usize = 1000;
+/// Whoever has taken nothing for so long loses its connection while much is unread ([`ShardSettings::unread_bytes_max`]), and
+/// while twice as much is unread.
+const STALL_MS: i64 = 5_000;
+const STALL_HARD_MS: i64 = 1_000;
+/// Whoever made so much unread output should give the memory back when it is gone.
+const UNREAD_BYTES_MUCH: usize = 32 << 20;
 /// Requests that may wait for the write stage in this shard; beyond, sockets are not read.
 const INLET_MAX: usize = 4096;
 /// Bytes of requests that may wait for their answers in this shard; beyond, whoever waits for one is not read. A thousand
@@ -92,11 +101,11 @@ impl Inlet {
 }
 
 /// What the driver does for a connection now.
-pub struct Io<'s> {
+pub struct Io {
     /// The driver's name for the socket.
     pub link: u64,
-    /// Bytes to send; take them when no send is in flight.
-    pub output: &'s mut Vec<u8>,
+    /// Bytes to send, for [`Shard::take_output`] when no send is in flight.
+    pub output_bytes: usize,
     /// Close once the output is sent.
     pub closing: bool,
     /// Close now, whether or not the output can be sent: the client has not taken it for as long as it may be silent.
@@ -120,6 +129,17 @@ struct Room {
     auth: Arc<Auth>,
     settings: ShardSettings,
     stats: Arc<ShardStats>,
+    said: Said,
+}
+
+/// What clients can make this shard say, each as often as they like.
+#[derive(Default)]
+struct Said {
+    length: Seldom,
+    password: Seldom,
+    auth: Seldom,
+    ahead: Seldom,
+    events: Seldom,
 }
 
 /// See the module's page.
@@ -136,8 +156,16 @@ pub struct Shard {
     outstanding_told: usize,
     /// What they hold, in this shard.
     queued_bytes: usize,
+    /// Output that clients have not taken yet, all together.
+    unread_bytes: usize,
+    /// There was much of it since the last [`Shard::gives_back`].
+    unread_was_much: bool,
+    /// Connections without any that wait until others have taken theirs.
+    starved: VecDeque<Key>,
     /// No connection can have been silent for too long before this.
     next_look: Millis,
+    /// Watches of connections that are gone may be left.
+    sweeping: bool,
     /// Reused by commits.
     events: Vec<(Key, EventType)>,
 }
@@ -175,6 +203,7 @@ impl Shard {
                 auth: parts.auth,
                 settings: parts.settings,
                 stats: parts.stats,
+                said: Said::default(),
             },
             slots: Vec::new(),
             free: Vec::new(),
@@ -185,7 +214,11 @@ impl Shard {
             outstanding: 0,
             outstanding_told: 0,
             queued_bytes: 0,
+            unread_bytes: 0,
+            unread_was_much: false,
+            starved: VecDeque::new(),
             next_look: Millis(i64::MAX),
+            sweeping: false,
             events: Vec::new(),
         }
     }
@@ -207,7 +240,11 @@ impl Shard {
             abort: false,
             input: Vec::new(),
             output: Vec::new(),
+            sending: 0,
+            sending_since: now.mono,
+            counted: 0,
             paused: false,
+            starved: false,
             dirty: false,
             ids: self.room.auth.initial_ids(peer.ip()).into(),
             session: SessionId::NONE,
@@ -253,7 +290,9 @@ impl Shard {
         self.free.push(key.index);
         self.outstanding -= conn.queue.len();
         self.queued_bytes -= conn.queued_bytes;
+        self.unread_bytes -= conn.counted;
         self.room.watches.remove_all(key);
+        self.sweeping = true;
         self.room.tell_watches();
         self.room.stats.connections.fetch_sub(1, Relaxed);
     }
@@ -263,6 +302,68 @@ impl Shard {
         if now.mono > self.next_look {
             self.end_the_silent(now);
         }
+        if self.unread_bytes > self.room.settings.unread_bytes_max {
+            self.end_the_stalled(now);
+        }
+        self.feed_starved(now);
+    }
+
+    /// Much is unread: those who have taken nothing for longest lose their connections, until it is no longer much.
+    fn end_the_stalled(&mut self, now: Now) {
+        let allowed_ms =
+            if self.unread_bytes > 2 * self.room.settings.unread_bytes_max { STALL_HARD_MS } else { STALL_MS };
+        let mut stalled: Vec<(Millis, Key)> = Vec::new();
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(conn) = slot.conn.as_ref().filter(|conn| conn.sending > 0 && !conn.abort) else { continue };
+            if now.mono.since(conn.sending_since) > allowed_ms {
+                stalled.push((conn.sending_since, Key { index: index as u32, generation: slot.generation }));
+            }
+        }
+        stalled.sort_unstable();
+        let mut left = self.unread_bytes;
+        let mut ended = 0;
+        for (_, key) in stalled {
+            if left <= self.room.settings.unread_bytes_max {
+                break;
+            }
+            let Some(conn) = self.conn_mut(key) else { continue };
+            left -= conn.counted.min(left);
+            ended += 1;
+            self.give_up(key);
+        }
+        if ended > 0 {
+            tracing::warn!(
+                connections = ended,
+                unread_bytes = self.unread_bytes,
+                "clients do not read their answers, closing those that have taken nothing for longest"
+            );
+        }
+    }
+
+    /// Closes a connection whose client takes nothing, with all that it was to get.
+    fn give_up(&mut self, key: Key) {
+        if let Some(conn) = self.conn_mut(key) {
+            conn.output = Vec::new();
+            conn.abort = true;
+        }
+        self.end(key);
+    }
+
+    /// Goes on with those who had to wait for others, as far as there is room.
+    fn feed_starved(&mut self, now: Now) {
+        while self.unread_bytes <= 2 * self.room.settings.unread_bytes_max
+            && let Some(key) = self.starved.pop_front()
+        {
+            if let Some(conn) = self.conn_mut(key) {
+                conn.starved = false;
+                self.pump(key, now);
+            }
+        }
+    }
+
+    /// True once after much output was held and is not any more: a moment to give memory back to the system.
+    pub fn gives_back(&mut self) -> bool {
+        self.unread_bytes < UNREAD_BYTES_MUCH / 4 && std::mem::take(&mut self.unread_was_much)
     }
 
     /// Walks all connections, and finds out when to do so next.
@@ -318,7 +419,7 @@ impl Shard {
     }
 
     /// What there is to do for a connection, if it still exists.
-    pub fn io(&mut self, key: Key) -> Option<Io<'_>> {
+    pub fn io(&mut self, key: Key) -> Option<Io> {
         let conn = self.conn_mut(key)?;
         Some(Io {
             link: conn.link,
@@ -326,18 +427,31 @@ impl Shard {
             abort: conn.abort,
             paused: conn.paused || !conn.accepts_frames(),
             word: conn.word.take(),
-            output: &mut conn.output,
+            output_bytes: conn.output.len(),
         })
     }
 
-    /// The driver sent something; what the connection could not send before may go now, and reading may go on.
-    pub fn sent(&mut self, key: Key, now: Now) {
-        let Some(conn) = self.conn_mut(key) else { return };
+    /// The driver takes a connection's output to send it, and leaves an empty buffer.
+    pub fn take_output(&mut self, key: Key, empty: Vec<u8>, now: Now) -> Vec<u8> {
+        let Some(conn) = self.conn_mut(key) else { return Vec::new() };
+        let output = std::mem::replace(&mut conn.output, empty);
+        (conn.sending, conn.sending_since) = (output.len(), now.mono);
+        output
+    }
+
+    /// The driver sent something; what the connection could not send before may go now, and reading may go on. If there is
+    /// nothing to send, its buffer comes back, so that idle connections stay small.
+    pub fn sent(&mut self, key: Key, now: Now) -> Option<Vec<u8>> {
+        let conn = self.conn_mut(key)?;
+        conn.sending = 0;
         let unpause = conn.paused && conn.output.len() < OUTPUT_PAUSE_BYTES;
         self.touch_dirty(key);
         if unpause {
             self.pump(key, now);
         }
+        self.feed_starved(now);
+        let conn = self.conn_mut(key)?;
+        (conn.output.is_empty() && conn.output.capacity() > 0).then(|| std::mem::take(&mut conn.output))
     }
 
     /// The text of a four-letter word: sent, then the connection closes.
@@ -399,7 +513,24 @@ impl Shard {
             .collect()
     }
 
-    /// What `wchs`, `wchc` and `wchp` show of this shard.
+    /// What `wchs` shows of this shard.
+    pub fn watch_counts(&self) -> WatchCounts {
+        let mut path_hashes = Vec::new();
+        let watches::Summary { watchers, watches, .. } = self.room.watches.summary(|hash| path_hashes.push(hash));
+        WatchCounts { watchers, watches, path_hashes }
+    }
+
+    /// Forgets some of the watches of connections that are gone. True if more are to be forgotten: call it again soon.
+    pub fn sweep(&mut self) -> bool {
+        if !self.sweeping {
+            return false;
+        }
+        self.sweeping = self.room.watches.sweep(SWEPT_AT_ONCE);
+        self.room.tell_watches();
+        self.sweeping
+    }
+
+    /// What `wchc` and `wchp` show of this shard.
     pub fn watch_report(&self) -> WatchReport {
         let mut by_path: BTreeMap<String, Vec<SessionId>> = BTreeMap::new();
         for (path, keys) in self.room.watches.by_path() {
@@ -430,9 +561,15 @@ impl Shard {
         ConnRef { shard: self.room.id, index: key.index, generation: key.generation }
     }
 
+    /// Tells the driver to look at a connection, and counts what the connection has to send.
     fn touch_dirty(&mut self, key: Key) {
-        if let Some(conn) = self.conn_mut(key).filter(|conn| !conn.dirty) {
-            conn.dirty = true;
+        let Some(conn) = self.conn_mut(key) else { return };
+        let unread = conn.unread();
+        let counted = std::mem::replace(&mut conn.counted, unread);
+        let fresh = !std::mem::replace(&mut conn.dirty, true);
+        self.unread_bytes = self.unread_bytes - counted + unread;
+        self.unread_was_much |= self.unread_bytes > UNREAD_BYTES_MUCH;
+        if fresh {
             self.dirty.push(key);
         }
     }
@@ -490,7 +627,10 @@ impl Shard {
             let length = i32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
             let Some(size) = usize::try_from(length).ok().filter(|size| *size <= frame_bytes_max) else {
                 // As in Java the client is not told; the operator is, because a limit that is too low looks like this.
-                tracing::warn!(peer = %conn.peer, session = %conn.session, length, limit = frame_bytes_max, "packet length out of bounds, closing");
+                let (peer, session) = (conn.peer, conn.session);
+                if let Some(unsaid) = self.room.said.length.ask(now.mono) {
+                    tracing::warn!(%peer, %session, length, limit = frame_bytes_max, unsaid, "packet length out of bounds, closing");
+                }
                 self.end(key);
                 return bytes.len();
             };
@@ -508,17 +648,27 @@ impl Shard {
     }
 
     /// Must this connection wait? If so it is paused until something was sent to it: whoever waits has output on its way, or a
-    /// request under way whose answer will be output.
+    /// request under way whose answer will be output, or is listed as waiting for others.
     fn throttle(&mut self, key: Key) -> bool {
         let others = self.outstanding_all.load(Relaxed).saturating_sub(self.outstanding_told);
         let waiting = others + self.outstanding;
         let crowded = self.inlet.is_full()
             || waiting > self.room.settings.outstanding_max
             || self.queued_bytes > QUEUED_BYTES_MAX;
+        let (glut, full) = (
+            self.unread_bytes > self.room.settings.unread_bytes_max,
+            self.unread_bytes > 2 * self.room.settings.unread_bytes_max,
+        );
         let Some(conn) = self.conn_mut(key) else { return true };
-        let stuck = conn.output.len() > OUTPUT_PAUSE_BYTES;
+        let unread = conn.unread() > 0;
+        let stuck = conn.output.len() > OUTPUT_PAUSE_BYTES || glut && unread;
+        let starved = full && !unread && conn.queue.is_empty();
         // As in ZooKeeper only a connection with requests under way is held up by the common limit.
-        let wait = stuck || crowded && !conn.queue.is_empty();
+        let wait = stuck || starved || crowded && !conn.queue.is_empty();
+        if starved && !std::mem::replace(&mut conn.starved, true) {
+            self.starved.push_back(key);
+        }
+        let Some(conn) = self.conn_mut(key) else { return true };
         if std::mem::replace(&mut conn.paused, wait) != wait {
             self.touch_dirty(key);
         }
@@ -539,7 +689,7 @@ impl Shard {
         let (body, xid) = (r.rest(), header.xid);
         let op = Op::from_i32(header.op);
         match op {
-            Some(Op::Auth) => return self.authenticate(key, xid, body),
+            Some(Op::Auth) => return self.authenticate(key, xid, body, now),
             Some(Op::Sasl) => return self.sasl(key, xid, body),
             _ => {}
         }
@@ -615,7 +765,7 @@ impl Shard {
     }
 
     /// The auth packet is answered at once, ahead of requests under way, as ZooKeeper's connection layer does.
-    fn authenticate(&mut self, key: Key, xid: Xid, body: &[u8]) {
+    fn authenticate(&mut self, key: Key, xid: Xid, body: &[u8], now: Now) {
         let length_max = self.room.settings.length_max;
         let Some(conn) = self.conn(key) else { return };
         let mut ids: Vec<Id> = conn.ids.to_vec();
@@ -632,7 +782,9 @@ impl Shard {
             }
             Outcome::Failed => {
                 ShardStats::bump(&self.room.stats.auth_failed);
-                tracing::warn!(peer = ?self.conn(key).map(|conn| conn.peer), "authentication failed");
+                if let Some(unsaid) = self.room.said.auth.ask(now.mono) {
+                    tracing::warn!(peer = ?self.conn(key).map(|conn| conn.peer), unsaid, "authentication failed");
+                }
                 self.refuse(key, xid, Code::AuthFailed);
             }
             Outcome::CloseNow => self.end(key),
@@ -668,7 +820,8 @@ impl Shard {
     }
 
     /// Queues an event for a connection if its identities may read the node.
-    fn notify(&mut self, key: Key, zxid: Zxid, event: EventType, path: &str, acl: &[proto::Acl]) {
+    fn notify(&mut self, key: Key, commit: (Zxid, Now), event: EventType, path: &str, acl: &[proto::Acl]) {
+        let (zxid, now) = commit;
         let Some(conn) = self.slots[key.index as usize].conn.as_deref_mut() else { return };
         if conn.closing || !self.room.auth.allows(acl, proto::perms::READ, &conn.ids) {
             return;
@@ -677,10 +830,14 @@ impl Shard {
         put_notification(&mut conn.output, zxid, event, path);
         conn.stats.sent += 1;
         self.room.stats.packet_sent(conn.output.len() - before);
-        if conn.output.len() > OUTPUT_MAX_BYTES {
-            tracing::warn!(peer = %conn.peer, session = %conn.session, "client does not read its events, closing");
-            conn.output = Vec::new();
-            self.end(key);
+        let held = conn.output.len();
+        if held > OUTPUT_MAX_BYTES
+            || held > OUTPUT_PAUSE_BYTES && self.unread_bytes > 2 * self.room.settings.unread_bytes_max
+        {
+            if let Some(unsaid) = self.room.said.events.ask(now.mono) {
+                tracing::warn!(peer = %conn.peer, session = %conn.session, unsaid, "client does not read its events, closing");
+            }
+            self.give_up(key);
         }
         self.touch_dirty(key);
     }

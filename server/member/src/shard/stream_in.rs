@@ -34,7 +34,7 @@ impl Shard {
                     } else {
                         (&*change.path, &change.acl)
                     };
-                    self.notify(key, commit.zxid, event, path, acl);
+                    self.notify(key, (commit.zxid, now), event, path, acl);
                 }
             }
             self.events = events;

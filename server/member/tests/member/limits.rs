@@ -148,6 +148,53 @@ fn a_client_that_never_takes_its_events_is_closed() {
     assert!(w.client(a).aborted);
 }
 
+/// Three hundred clients that read nothing held a megabyte and a half each; ten thousand would have held it as well.
+#[test]
+fn clients_that_do_not_read_share_one_bound_and_make_room_for_others() {
+    let mut w = World::with(|o| o.shard.unread_bytes_max = 1_000_000);
+    let polite = w.open(0);
+    w.call(polite, &create("/big", &"x".repeat(99_900)));
+    let deaf: Vec<C> = (0..30).map(|_| w.open(0)).collect();
+    for c in &deaf {
+        w.client(*c).deaf = true;
+        for _ in 0..5 {
+            w.ask(*c, &get("/big", false));
+        }
+    }
+    // Beyond a million bytes nobody gets a second answer, beyond two millions nobody a first one; the first ones got five.
+    let (fed, starved): (Vec<C>, Vec<C>) = deaf.iter().partition(|c| !w.clients[c.0].frames.is_empty());
+    assert!((8..20).contains(&starved.len()), "{} starved", starved.len());
+    w.ask(polite, &get("/big", false));
+    w.ask(polite, &ping());
+    assert_eq!(w.replies(polite).len(), 0, "it has to wait as well");
+    // Those who took nothing for longest make room for it.
+    let mut seconds = 0;
+    while w.clients[polite.0].paused && seconds < 10 {
+        w.pass(1_500);
+        w.pass(500);
+        seconds += 2;
+    }
+    assert_eq!(w.replies(polite).len(), 2, "after {seconds} s");
+    let aborted = fed.iter().filter(|c| w.clients[c.0].aborted).count();
+    assert!(aborted > 2, "{aborted}");
+    w.hang_up(polite);
+    deaf.iter().for_each(|c| w.hang_up(*c));
+}
+
+/// A crowd that read much and then only pinged held the buffers of its answers for ever.
+#[test]
+fn an_idle_connection_keeps_no_buffer() {
+    let mut w = World::new();
+    let a = w.open(0);
+    let (key, now) = (w.key(a), w.now());
+    w.shards[0].received(key, &frame(-2, &ping()), now);
+    let answer = w.shards[0].take_output(key, Vec::with_capacity(50_000), now);
+    assert!(!answer.is_empty());
+    let kept = w.shards[0].sent(key, now).map(|buffer| buffer.capacity());
+    assert_eq!(kept, Some(50_000));
+    assert!(w.shards[0].sent(key, now).is_none());
+}
+
 fn proto_later(now: pipeline::Now) -> pipeline::Now {
     pipeline::Now { mono: now.mono.plus(1), ..now }
 }

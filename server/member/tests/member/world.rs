@@ -74,6 +74,7 @@ impl Default for Options {
                 session_timeout_max_ms: 40_000,
                 outstanding_max: 1000,
                 sessionless_timeout_ms: 10_000,
+                unread_bytes_max: ShardSettings::UNREAD_BYTES_MAX,
             },
             write: WriteSettings {
                 flush_delay_ms: 0,
@@ -436,12 +437,14 @@ impl World {
                     client.word = Some(word);
                 }
                 let mut sent = false;
-                if !client.sending && !io.output.is_empty() {
-                    client.absorb(&std::mem::take(io.output));
+                let mut left = io.output_bytes > 0;
+                if left && !client.sending {
+                    left = false;
+                    client.absorb(&self.shards[shard].take_output(key, Vec::new(), now));
                     client.sending = client.deaf;
                     sent = !client.deaf;
                 }
-                let close = io.closing && io.output.is_empty() && !client.sending;
+                let close = io.closing && !left && !client.sending;
                 if io.abort || close {
                     client.aborted = io.abort;
                     client.closed = true;

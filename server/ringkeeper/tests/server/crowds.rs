@@ -62,7 +62,9 @@ fn storm(limit: &str) {
         }
     }
     assert_eq!(served.len(), 10);
-    assert!(server.log.count(&format!("{limit} is reached")) == 50, "{}", server.log.so_far());
+    // Each was refused; not each is said.
+    let said = server.log.count(&format!("{limit} is reached"));
+    assert!((1..=50).contains(&said), "{}", server.log.so_far());
     for session in &mut served {
         session.ping().expect("undisturbed");
     }
