@@ -124,7 +124,9 @@ pub const ROWS: &[Row] = &[
     ),
     // Builds the real clock, disk and rings, and runs.
     Row {
-        unsafe_because: Some("its tests start servers that the kernel confines"),
+        unsafe_because: Some(
+            "its tests start servers that the kernel confines, and the allocator gives memory back when told to",
+        ),
         ..of_kind(
             Kind::Binary,
             "server/ringkeeper",

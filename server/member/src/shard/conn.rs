@@ -73,7 +73,7 @@ pub(super) struct Conn {
     pub(super) input: Vec<u8>,
     /// Bytes to send.
     pub(super) output: Vec<u8>,
-    /// Bytes that the driver has taken and not yet sent, and since when.
+    /// Memory of what the driver has taken and not yet sent, and since when.
     pub(super) sending: usize,
     pub(super) sending_since: Millis,
     /// What of this connection is counted in the shard's unread bytes.
@@ -109,9 +109,9 @@ impl Conn {
         !self.closing && self.state != State::Leaving
     }
 
-    /// What the client has not taken yet.
+    /// The memory of what the client has not taken yet.
     pub(super) fn unread(&self) -> usize {
-        self.output.len() + self.sending
+        self.sending + if self.output.is_empty() { 0 } else { self.output.capacity() }
     }
 
     /// Keeps what `used` bytes of `input` leave.

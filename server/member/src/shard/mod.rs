@@ -45,6 +45,8 @@ const STALL_MS: i64 = 5_000;
 const STALL_HARD_MS: i64 = 1_000;
 /// Whoever made so much unread output should give the memory back when it is gone.
 const UNREAD_BYTES_MUCH: usize = 32 << 20;
+/// A connection with more unsent output than this is given up at its next event while twice as much as allowed is unread.
+const EVENTS_HARD_BYTES: usize = 256 << 10;
 /// Requests that may wait for the write stage in this shard; beyond, sockets are not read.
 const INLET_MAX: usize = 4096;
 /// Bytes of requests that may wait for their answers in this shard; beyond, whoever waits for one is not read. A thousand
@@ -435,7 +437,7 @@ impl Shard {
     pub fn take_output(&mut self, key: Key, empty: Vec<u8>, now: Now) -> Vec<u8> {
         let Some(conn) = self.conn_mut(key) else { return Vec::new() };
         let output = std::mem::replace(&mut conn.output, empty);
-        (conn.sending, conn.sending_since) = (output.len(), now.mono);
+        (conn.sending, conn.sending_since) = (output.capacity(), now.mono);
         output
     }
 
@@ -832,7 +834,7 @@ impl Shard {
         self.room.stats.packet_sent(conn.output.len() - before);
         let held = conn.output.len();
         if held > OUTPUT_MAX_BYTES
-            || held > OUTPUT_PAUSE_BYTES && self.unread_bytes > 2 * self.room.settings.unread_bytes_max
+            || held > EVENTS_HARD_BYTES && self.unread_bytes > 2 * self.room.settings.unread_bytes_max
         {
             if let Some(unsaid) = self.room.said.events.ask(now.mono) {
                 tracing::warn!(peer = %conn.peer, session = %conn.session, unsaid, "client does not read its events, closing");
