@@ -17,8 +17,8 @@ use crate::server::{Launch, mb, until};
 const NODE_BYTES: usize = 900_000;
 const TIMEOUT_MS: i32 = 4_000;
 const SESSIONLESS_MS: u64 = 5_000;
-/// All unread answers and events together, in the server's memory.
-const HELD_MAX: u64 = 700_000_000;
+/// All unread answers and events together, in the memory of a server with two shards: twice 256 MiB, and room for buffers that grow.
+const HELD_MAX: u64 = 1_000_000_000;
 
 pub fn run(args: &Args, report: &mut Report) -> io::Result<()> {
     answers(args, report)?;
