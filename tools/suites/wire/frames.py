@@ -39,10 +39,14 @@ def request(op, body=b"", xid=77):
 
 
 class Case:
-    """What is sent. `connected` opens a session first; each of `sends` is one write, `shut` ends our side afterwards."""
+    """What is sent. `connected` opens a session first; each of `sends` is one write, `shut` ends our side afterwards.
 
-    def __init__(self, name, *sends, connected=True, shut=False):
-        self.name, self.sends, self.connected, self.shut = name, sends, connected, shut
+    `again` makes the one write out of the id and password of a session whose connection is still there, or was closed
+    before if `alone`; the outcome tells also what becomes of that connection.
+    """
+
+    def __init__(self, name, *sends, connected=True, shut=False, again=None, alone=False):
+        self.name, self.sends, self.connected, self.shut, self.again, self.alone = name, sends, connected, shut, again, alone
 
 
 def complete(data):
@@ -108,8 +112,31 @@ class Line:
         return True
 
 
+def run_again(port, case):
+    """The outcome of coming back to a session."""
+    owner = Line(port)
+    owner.send(frame(connect_request(600000)))
+    assert owner.take(20)
+    if case.alone:
+        owner.sock.shutdown(socket.SHUT_WR)
+        assert owner.frame(WAIT) is None and owner.closed
+    owner.out = []
+    line = Line(port)
+    line.session = owner.session
+    sends = [case.again(owner.session, java_password(owner.session))]
+    outcome, line = run(port, Case(case.name, *sends, connected=False), line)
+    if not case.alone:
+        owner.send(PING)
+        owner.take(WAIT)
+        outcome += "; the owner: " + ("closed" if owner.closed else "open" if owner.out else "silent")
+    owner.sock.close()
+    return outcome, line
+
+
 def run(port, case, line=None):
     """The outcome of a case, and the connection if it lives on."""
+    if case.again:
+        return run_again(port, case)
     if line is None:
         line = Line(port)
         if case.connected:
@@ -255,6 +282,21 @@ def table():
     case("sasl: length -2", request(OP.sasl, i32(-2)))
     # re-attaching
     case("again: on a connection that was refused", frame(connect_request(600000, 7, b"x" * 16)), frame(whole), connected=False)
+    for state, alone in (("its connection is gone", True), ("its connection is there", False)):
+        for name, make in {
+            "right password": lambda s, p: connect_request(600000, s, p),
+            "right password, nothing behind it": lambda s, p: connect_request(600000, s, p, read_only=None),
+            "right password, more behind it": lambda s, p: connect_request(600000, s, p) + b"more",
+            "right password, other timeout": lambda s, p: connect_request(1, s, p),
+            "right password, ahead of the server": lambda s, p: connect_request(600000, s, p, 2**40),
+            "wrong password": lambda s, p: connect_request(600000, s, bytes([p[0] ^ 1]) + p[1:]),
+            "wrong password, ahead of the server": lambda s, p: connect_request(600000, s, bytes(16), 2**40),
+            "password of 15": lambda s, p: connect_request(600000, s, p[:15]),
+            "password of 17": lambda s, p: connect_request(600000, s, p + b"x"),
+            "password null": lambda s, p: connect_request(600000, s, None),
+            "password empty": lambda s, p: connect_request(600000, s, b""),
+        }.items():
+            case(f"again: {state}: {name}", again=lambda s, p, make=make: frame(make(s, p)), alone=alone)
     return out
 
 
