@@ -19,7 +19,7 @@ built=target/fuzz/build
 limits=(-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512)
 input_bytes_max=24576
 # What the kept corpus of one target may take, unpacked.
-corpus_bytes_max=65536
+corpus_bytes_max=131072
 
 # Unpacks what is kept for a target; answers where.
 seeds() {
