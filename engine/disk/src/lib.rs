@@ -17,7 +17,7 @@ use host::{Clock, Disk, Entropy, FileBytes, FileStat, LOCK_FILE, Mode, WriteFile
 use proto::Millis;
 use rustix::{
     fs::{CWD, FallocateFlags, OFlags, RenameFlags},
-    io::ReadWriteFlags,
+    io::{ReadWriteFlags, retry_on_intr},
 };
 
 /// Bytes written at once when zeros have to be written by hand.
@@ -208,13 +208,13 @@ impl WriteFile for RealFile {
     fn fill_zeros(&mut self, bytes: u64) -> io::Result<()> {
         self.file.set_len(0)?;
         let flags = FallocateFlags::from_bits_retain(FALLOC_WRITE_ZEROES);
-        match rustix::fs::fallocate(&self.file, flags, 0, bytes) {
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, flags, 0, bytes)) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
         // Reserving first makes a lack of space show before the first zero is written, and keeps the extents together.
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes)) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }

@@ -22,6 +22,14 @@ pub struct SnapshotJob {
     compression: Compression,
 }
 
+/// Gives the temporary file in `dir`, which must be whole and durable, its name, durably.
+pub fn give_name(disk: &dyn Disk, dir: &Path, zxid: Zxid, compression: Compression) -> io::Result<PathBuf> {
+    let path = dir.join(format::name(zxid, compression));
+    disk.rename(&dir.join(format::TEMPORARY), &path)?;
+    disk.sync_dir(dir)?;
+    Ok(path)
+}
+
 /// A finished snapshot.
 #[derive(Debug)]
 pub struct Written {
@@ -57,9 +65,7 @@ impl SnapshotJob {
         let mut file = encoder.finish()?;
         file.sync()?;
         drop(file);
-        let path = self.dir.join(format::name(zxid, self.compression));
-        disk.rename(&self.dir.join(format::TEMPORARY), &path)?;
-        disk.sync_dir(&self.dir)?;
+        let path = give_name(disk, &self.dir, zxid, self.compression)?;
         Ok(Written { path, zxid, nodes, bytes, reader })
     }
 

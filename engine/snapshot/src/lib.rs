@@ -16,7 +16,7 @@ mod restore;
 mod writer;
 
 pub use compression::{Compression, Encoder};
-pub use job::{SnapshotJob, Written};
+pub use job::{SnapshotJob, Written, give_name};
 pub use load::{LoadError, Loaded, Why, load};
 pub use purge::{PurgeError, Removed, purge};
 pub use restore::{

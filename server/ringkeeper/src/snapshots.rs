@@ -168,9 +168,7 @@ fn write_file(options: &Options, job: SnapshotJob) -> io::Result<(PathBuf, u64)>
         encoder.finish()?;
         Ok(nodes)
     })?;
-    let path = options.dirs.data.join(format::name(job.point.zxid, options.compression));
-    RealDisk.rename(&temporary, &path)?;
-    RealDisk.sync_dir(&options.dirs.data)?;
+    let path = snapshot::give_name(&RealDisk, &options.dirs.data, job.point.zxid, options.compression)?;
     Ok((path, nodes))
 }
 
