@@ -112,6 +112,15 @@ impl<N> Index<N> {
 }
 
 impl<N> Index<N> {
+    /// How many segments the directory can name; each holds some hundreds of entries.
+    ///
+    /// # Safety
+    /// As for [`Index::find`].
+    pub unsafe fn segments(&self) -> usize {
+        // SAFETY: the directory is alive by the contract.
+        unsafe { &*self.directory.load(Ordering::Acquire) }.segments.len()
+    }
+
     /// Where probing for this hash begins.
     ///
     /// # Safety

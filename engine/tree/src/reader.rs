@@ -57,6 +57,13 @@ impl Reader {
         }
     }
 
+    /// Is the tree so large that lookups mostly wait for memory, and [`Reader::warm`] is worth its hashing? From some 30,000 znodes.
+    pub fn outgrows_caches(&self) -> bool {
+        const SEGMENTS: usize = 128;
+        // SAFETY: garbage is freed only after this reader has advanced past its making.
+        unsafe { self.shared.index.segments() >= SEGMENTS }
+    }
+
     /// Brings what [`Reader::get`] of these paths will look at into the cache, all at once instead of one wait after the other.
     /// Worth it from two paths on, for some dozens.
     pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p str>) {

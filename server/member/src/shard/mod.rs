@@ -10,6 +10,7 @@ mod conn;
 mod connect;
 mod reads;
 mod stream_in;
+mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -273,6 +274,9 @@ impl Shard {
             return;
         }
         if conn.input.is_empty() {
+            if conn.state == State::Ready {
+                warm::warm(&self.room.tree, bytes);
+            }
             let used = self.parse(key, bytes, now);
             if let Some(conn) = self.conn_mut(key).filter(|conn| conn.wants_input()) {
                 conn.input.extend_from_slice(&bytes[used..]);
