@@ -129,6 +129,17 @@ impl<T: Send> Consumer<T> {
         count
     }
 
+    /// The oldest items, up to `max`, which stay.
+    pub fn peek(&mut self, max: usize) -> impl Iterator<Item = &T> {
+        let count = self.available(max).min(max);
+        (0..count).map(|at| {
+            self.shared.slot(self.head.wrapping_add(at)).with(|slot| {
+                // SAFETY: as in `take`; and while the consumer is borrowed nobody takes the item, so the slot stays as it is.
+                unsafe { (*slot).assume_init_ref() }
+            })
+        })
+    }
+
     /// Items waiting: at least this many.
     pub fn len(&self) -> usize {
         self.shared.tail.load(Ordering::Acquire).wrapping_sub(self.head)
@@ -234,6 +245,22 @@ mod tests {
         assert_eq!(consumer.drain(10, |n| seen.push(n)), 0);
         assert_eq!(seen, [1, 2, 3]);
         assert!(consumer.is_empty() && producer.is_empty() && consumer.pop().is_none());
+    }
+
+    #[test]
+    fn looking_at_items_takes_none() {
+        let (mut producer, mut consumer) = channel(3);
+        assert_eq!(consumer.peek(5).count(), 0);
+        for n in 0..5 {
+            // So that the slots looked at lie across the ring's end.
+            producer.push(n).expect("there is room");
+            consumer.pop();
+        }
+        producer.push(5).expect("there is room");
+        producer.push(6).expect("there is room");
+        assert_eq!(consumer.peek(1).collect::<Vec<_>>(), [&5]);
+        assert_eq!(consumer.peek(9).collect::<Vec<_>>(), [&5, &6]);
+        assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(5), Some(6), None));
     }
 
     #[test]

@@ -27,7 +27,9 @@ fn items_arrive_once_and_in_order_through_a_ring_that_fills_up() {
             refused
         });
         let mut seen = Vec::new();
+        let first = consumer.peek(1).next().map(|item| **item);
         if let Some(item) = consumer.pop() {
+            assert!(first.is_none_or(|first| first == *item), "what is looked at stays");
             seen.push(*item);
         }
         consumer.drain(1, |item| seen.push(*item));

@@ -33,6 +33,18 @@ const REQUESTS_PER_TURN: usize = 64;
 /// Transactions that may be prepared but not durable; beyond, requests wait in their inlets.
 const IN_FLIGHT_MAX: i64 = 65_536;
 
+/// Requests whose memory is fetched together.
+const WARM_TOGETHER: usize = 16;
+/// Below so many znodes the tree is in the caches anyway.
+const WARM_ZNODES_MIN: usize = 32_768;
+
+/// The path of a write, which all but a multi begin with. A hint: checked by nobody.
+fn path_of(body: &[u8]) -> Option<&str> {
+    let (length, rest) = body.split_first_chunk()?;
+    let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
+    str::from_utf8(rest.get(..length)?).ok()
+}
+
 /// The access rules as the sequencer asks for them.
 pub struct Rules(pub Arc<Auth>);
 
@@ -272,9 +284,12 @@ impl WriteStage {
     fn take_requests(&mut self, now: Now) -> bool {
         let mut more = false;
         for at in 0..self.inlets.len() {
-            for _ in 0..REQUESTS_PER_TURN {
+            for taken in 0..REQUESTS_PER_TURN {
                 if !self.accepts() {
                     return false;
+                }
+                if taken % WARM_TOGETHER == 0 {
+                    self.warm(at);
                 }
                 let Some(message) = self.inlets[at].pop() else { break };
                 self.handle(message, now);
@@ -282,6 +297,17 @@ impl WriteStage {
             more |= !self.inlets[at].is_empty();
         }
         more
+    }
+
+    /// Fetches what the next requests of an inlet will look at, for all together: a large tree does not fit the caches.
+    fn warm(&mut self, at: usize) {
+        let tree = self.sequencer.tree();
+        if tree.node_count() >= WARM_ZNODES_MIN && self.inlets[at].len() > 1 {
+            tree.warm(self.inlets[at].peek(WARM_TOGETHER).filter_map(|message| match message {
+                ToSequencer::Write(request) => path_of(&request.body),
+                _ => None,
+            }));
+        }
     }
 
     fn handle(&mut self, message: ToSequencer, now: Now) {
