@@ -22,7 +22,7 @@ const READ_BYTES: usize = 50_000;
 const BYTES_MAX: u64 = 6_000;
 
 pub fn run(args: &Args, report: &mut Report) -> io::Result<()> {
-    let count = args.scaled(10_000, 200);
+    let count = args.scaled(10_000, 1_000);
     let server = Launch::new(args).start()?;
     let mut first = Pipe::open(server.addr, TIMEOUT_MS)?;
     let mut out = Vec::new();
@@ -51,7 +51,7 @@ pub fn run(args: &Args, report: &mut Report) -> io::Result<()> {
     all(&mut pipes, &Request::GetData("/read", false))?;
     let read = server.resident();
     report.figure(format!("memory for each after a read of {READ_BYTES} B"), each(read, before, count));
-    let allowed = before + count * BYTES_MAX + 20_000_000;
+    let allowed = before + count * BYTES_MAX + 40_000_000;
     report.check(
         "an idle connection is small, also after it read much",
         args.java.is_some() || read <= allowed,
