@@ -245,7 +245,7 @@ class Directory:
             a.ok(req.create("/common/n-", flags=SEQUENTIAL))
         # what must go by itself at the next server
         a.do(req.create(FLEETING))
-        a.ok(req.create_ttl(f"{FLEETING}/ttl{n}", 100))
+        a.ok(req.create_ttl(f"{FLEETING}/ttl{n}", 5000))  # not before this server ends
         a.ok(req.create_container(f"{FLEETING}/container{n}"))
         a.ok(req.create(f"{FLEETING}/container{n}/kid"))
         deadline = time.monotonic() + 30
