@@ -27,6 +27,11 @@ pub const PENDING_BYTES_MAX: usize = 8 << 20;
 pub const FIRST_SEGMENT_BYTES: u64 = 8 << 20;
 /// Segments kept ready beyond the one in use.
 pub const SPARES: usize = 1;
+/// Segments that are used up within so many milliseconds of each other are followed by larger ones: naming a file takes the disk as
+/// long as dozens of groups, and whoever waits for the first group of a file waits for that too.
+pub const GROW_WITHIN_MS: i64 = 2000;
+/// How often the size is doubled at most.
+pub const GROWTH_MAX: u32 = 2;
 /// A segment that could not be prepared is tried again after so many milliseconds.
 pub const PREPARE_RETRY_MS: i64 = 1000;
 /// Buffers kept for later groups.
@@ -35,7 +40,8 @@ const POOL: usize = 4;
 /// Settings of a log.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// `preAllocSize`, in bytes. A segment is never so small that a group and the largest record do not fit.
+    /// `preAllocSize`, in bytes. A segment is never so small that a group and the largest record do not fit, and larger while segments
+    /// are used up quickly ([`GROW_WITHIN_MS`]), unless `file_bytes_max` is set.
     pub segment_bytes: u64,
     /// `jute.maxbuffer` plus extra size: what a reader accepts as a payload.
     pub payload_bytes_max: usize,
@@ -165,6 +171,10 @@ pub struct Log {
     leftovers: VecDeque<String>,
     /// Beyond the numbers of all leftovers.
     next_name: u64,
+    /// How often the size of segments is doubled at present; when one was last asked for; was the last one used up?
+    growth: u32,
+    prepared_at: Option<Millis>,
+    used_up: bool,
     starved: Option<(io::Error, Option<Millis>)>,
     work: VecDeque<Work>,
 
@@ -196,6 +206,9 @@ impl Log {
             next_segment: 0,
             next_name: leftovers.iter().filter_map(|name| names::parse_prepared(name)).max().map_or(0, |last| last + 1),
             leftovers: leftovers.into(),
+            growth: 0,
+            prepared_at: None,
+            used_up: false,
             starved: None,
             work: VecDeque::new(),
             appended: last,
@@ -390,8 +403,13 @@ impl Log {
         if !self.failed && self.preparing.is_none() && self.ready.len() < wanted {
             let segment = SegmentId(self.next_segment);
             let name = self.prepared_name();
-            let size = if segment.0 == 0 { FIRST_SEGMENT_BYTES } else { self.options.segment_bytes };
-            let bytes = size.min(self.options.segment_bytes).max(self.options.segment_bytes_min());
+            let size = if segment.0 == 0 {
+                FIRST_SEGMENT_BYTES.min(self.options.segment_bytes)
+            } else {
+                self.grow(now);
+                self.options.segment_bytes << self.growth
+            };
+            let bytes = size.max(self.options.segment_bytes_min());
             let salt = self.entropy.next_u64() as u32;
             self.next_segment += 1;
             self.preparing = Some((segment, name.clone()));
@@ -451,6 +469,7 @@ impl Log {
                 let (id, _) = self.preparing.take().expect("a segment was being prepared");
                 assert_eq!(id, segment, "one segment is prepared at a time");
                 self.starved = Some((error, None));
+                self.growth = 0;
                 Ok(None)
             }
             Done::Named { segment, result: Ok(()) } => {
@@ -493,8 +512,20 @@ impl Log {
         (self.durable != before).then_some(self.durable)
     }
 
+    /// Decides on the size of the next segment, now that one was taken into use.
+    fn grow(&mut self, now: Millis) {
+        let soon = self.prepared_at.is_some_and(|at| now.since(at) < GROW_WITHIN_MS);
+        self.prepared_at = Some(now);
+        if !soon {
+            self.growth = self.growth.saturating_sub(1);
+        } else if self.used_up && self.options.file_bytes_max.is_none() {
+            self.growth = (self.growth + 1).min(GROWTH_MAX);
+        }
+    }
+
     fn start_segment(&mut self, first: Zxid) -> Option<()> {
         let mut segment = self.ready.pop_front()?;
+        self.used_up = self.segments.back().is_some_and(|full| full.end > full.bytes - full.bytes / 4);
         let to = names::log_name(first);
         let from = std::mem::replace(&mut segment.name, to.clone());
         self.work.push_back(Work::Name { segment: segment.id, from, to });

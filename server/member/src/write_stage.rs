@@ -33,6 +33,9 @@ const REQUESTS_PER_TURN: usize = 64;
 /// Transactions that may be prepared but not durable; beyond, requests wait in their inlets.
 const IN_FLIGHT_MAX: i64 = 65_536;
 
+/// Snapshots come no faster than at so many transactions a millisecond: with a `snapCount` of 100,000 every two seconds. Each begins
+/// a new log file, for which answers wait some milliseconds, and to replay two seconds takes less than that.
+const SNAPSHOT_TXNS_PER_MS: i64 = 50;
 /// Requests whose memory is fetched together.
 const WARM_TOGETHER: usize = 16;
 /// Below so many znodes the tree is in the caches anyway.
@@ -106,6 +109,9 @@ struct SnapshotClock {
     /// A snapshot waits for its zxid to be final, or is being written.
     waiting: Option<SnapshotPoint>,
     busy: bool,
+    /// The last round, and when the last snapshot became due.
+    now: Millis,
+    last: Option<Millis>,
 }
 
 /// Deletes empty containers and expired TTL znodes (client-protocol.md §12).
@@ -156,6 +162,8 @@ impl WriteStage {
                 bytes_due: 0,
                 waiting: None,
                 busy: false,
+                now: now.mono,
+                last: None,
             },
             reaper: Reaper {
                 next_look: now.mono.plus(parts.settings.container_check_ms),
@@ -188,6 +196,7 @@ impl WriteStage {
 
     /// Takes requests and runs what is due. True if it should be called again at once.
     pub fn step(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        self.snapshots.now = now.mono;
         let more = self.take_requests(now);
         self.expire_sessions(now);
         self.reap(now);
@@ -428,7 +437,10 @@ impl WriteStage {
     fn snapshot_if_due(&mut self, effects: &mut Vec<Effect>) {
         let bytes = self.log.written_bytes() - self.snapshots.bytes_at_last;
         let due = self.snapshots.txns > self.snapshots.txns_due || bytes > self.snapshots.bytes_due;
-        if due && !self.snapshots.busy {
+        let pause_ms = self.settings.snap_count as i64 / SNAPSHOT_TXNS_PER_MS;
+        let rested = self.snapshots.last.is_none_or(|last| self.snapshots.now.since(last) >= pause_ms);
+        if due && rested && !self.snapshots.busy {
+            self.snapshots.last = Some(self.snapshots.now);
             self.snapshots.waiting = Some(self.sequencer.snapshot_point());
             self.snapshots.busy = true;
             self.log.roll();

@@ -95,7 +95,9 @@ fn groups_are_capped_and_a_larger_record_goes_alone() {
 #[test]
 fn no_block_is_written_twice_and_files_follow_each_other() {
     let disk = disk();
-    let mut log = open(&disk, options(), read(&disk, 1).unwrap().1);
+    // With a limit, even a high one, segments do not grow.
+    let options = LogOptions { file_bytes_max: Some(1 << 30), ..options() };
+    let mut log = open(&disk, options, read(&disk, 1).unwrap().1);
     write(&mut log, 1, &[500; 60]);
     assert_eq!(log_names(&disk).len(), 4, "15 groups of 4 KiB and one of more fill 64 KiB: {:?}", log_names(&disk));
     let (zxids, report) = read(&disk, 1).unwrap();
@@ -257,4 +259,47 @@ fn a_large_record_limit_does_not_keep_small_records_from_sharing_a_group() {
         assert!(log.can_accept(log.payload_bytes_max()), "any record may come next");
         log.append(&header(zxid), &txn(zxid, 100), None).unwrap();
     }
+}
+
+/// Sizes of the segments that are asked for while a 4 KiB group is written every `pace_ms`.
+fn sizes_asked_for(
+    log: &mut Log,
+    disk: &MemoryDisk,
+    zxids: std::ops::Range<i64>,
+    now: &mut Millis,
+    pace_ms: i64,
+) -> Vec<u64> {
+    let mut sizes = Vec::new();
+    for zxid in zxids {
+        append(log, [zxid]);
+        while let Some(write) = log.next_write() {
+            complete(log, write);
+        }
+        while let Some(work) = log.next_work(*now) {
+            if let Work::Prepare { bytes, .. } = work {
+                sizes.push(bytes);
+            }
+            log.work_done(perform(disk, Path::new(DIR), &work)).unwrap();
+        }
+        *now = now.plus(pace_ms);
+    }
+    sizes
+}
+
+#[test]
+fn segments_are_larger_while_they_are_used_up_quickly() {
+    let (mut now, first, second) = (NOW, disk(), disk());
+    let mut log = ready(&first, options());
+    let usual = options().segment_bytes;
+    // A segment takes 16 groups, a larger one 32 or 64: used up within 0.2, 0.3 and 0.7 seconds.
+    let sizes = sizes_asked_for(&mut log, &first, 1..300, &mut now, 10);
+    assert!(sizes.iter().all(|size| [usual, 2 * usual, 4 * usual].contains(size)), "{sizes:?}");
+    assert_eq!(sizes.last(), Some(&(4 * usual)), "{sizes:?}");
+    let sizes = sizes_asked_for(&mut log, &first, 300..700, &mut now, 500);
+    assert_eq!(sizes.last(), Some(&usual), "{sizes:?}");
+    // Who limits the size of files gets no larger ones.
+    let limited = LogOptions { file_bytes_max: Some(1 << 30), ..options() };
+    let mut log = ready(&second, limited);
+    let sizes = sizes_asked_for(&mut log, &second, 1..100, &mut now, 1);
+    assert!(!sizes.is_empty() && sizes.iter().all(|size| *size == usual), "{sizes:?}");
 }

@@ -160,6 +160,32 @@ fn a_snapshot_becomes_due_and_is_of_one_moment() {
     assert_eq!(w.logged().len() as i64, w.zxid(), "the log has all of it, over several files");
 }
 
+/// However fast transactions come, snapshots come as if it were 50 per millisecond: each costs a new log file.
+#[test]
+fn snapshots_keep_a_distance_however_fast_transactions_come() {
+    let mut w = World::with(|o| o.write.snap_count = 500);
+    let c = w.open(0);
+    w.call(c, &create("/n", "0"));
+    let write = |w: &mut World, count: usize| {
+        for n in 0..count {
+            w.ask(c, &set("/n", &n.to_string(), -1));
+            if n % 50 == 0 {
+                w.settle();
+            }
+        }
+        w.settle();
+    };
+    write(&mut w, 600);
+    assert_eq!(w.snapshots.len(), 1);
+    w.stage.snapshot_done();
+    w.mono += 9;
+    write(&mut w, 600);
+    assert_eq!(w.snapshots.len(), 1, "ten milliseconds are not over");
+    w.mono += 1;
+    write(&mut w, 1);
+    assert_eq!(w.snapshots.len(), 2);
+}
+
 #[test]
 fn a_snapshot_becomes_due_by_bytes_too() {
     let mut w = World::with(|o| o.write.snap_bytes = 1 << 20);
