@@ -30,6 +30,7 @@ impl Paper {
                 }
                 Work::Name { segment, .. } => Done::Named { segment, result: Ok(()) },
                 Work::Retire { segment, .. } => Done::Retired { segment, result: Ok(()) },
+                Work::Mark { .. } => Done::Marked { result: Ok(()) },
             };
             self.log.work_done(done).expect("nothing fails on paper");
         }
