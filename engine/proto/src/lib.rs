@@ -19,7 +19,7 @@ pub mod txn;
 
 pub use acl::{Acl, Id, perms};
 pub use code::Code;
-pub use ids::{Millis, SessionId, Xid, Zxid};
+pub use ids::{Millis, SessionId, Sid, Xid, Zxid};
 pub use jute::{Decode, Encode, JuteError, Reader};
 pub use op::Op;
 pub use stat::Stat;

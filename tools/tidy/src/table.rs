@@ -94,14 +94,17 @@ pub const ROWS: &[Row] = &[
     decides("server/sessions", &["proto", "host", "pipeline"]),
     decides("server/watches", &["proto"]),
     decides("server/auth", &["proto"]),
-    // Names of settings and their values. It asks `auth` which digests there are; what obeys is not its business.
-    decides("server/config", &["auth"]),
+    // Election and ZAB over bytes and time; log, tree and sessions behind one trait.
+    decides("server/quorum", &["proto", "pipeline"]),
+    // Names of settings and their values. It asks `auth` which digests there are, and `quorum` for the grammar of members; what
+    // obeys is not its business.
+    decides("server/config", &["proto", "auth", "quorum"]),
     // One member: stages and their queues, placed by somebody else.
     decides(
         "server/member",
         &[
             "proto", "aligned", "queue", "host", "tree", "pipeline", "wal", "snapshot", "sessions", "watches", "auth",
-            "config",
+            "quorum", "config",
         ],
     ),
     // Network shards.
@@ -113,13 +116,15 @@ pub const ROWS: &[Row] = &[
             "member",
         ],
     ),
+    // Sockets to the other members: names resolved and connections made, off the path.
+    of_kind(Kind::Acts, "server/peers", &["proto", "queue", "host", "uring", "quorum", "config"]),
     // What operators ask a running server.
     of_kind(
         Kind::Acts,
         "server/admin",
         &[
             "proto", "queue", "host", "tree", "pipeline", "wal", "snapshot", "uring", "disk", "sessions", "watches",
-            "auth", "config", "member",
+            "auth", "quorum", "config", "member",
         ],
     ),
     // Builds the real clock, disk and rings, and runs.
@@ -132,13 +137,24 @@ pub const ROWS: &[Row] = &[
             "server/ringkeeper",
             &[
                 "proto", "aligned", "queue", "host", "tree", "pipeline", "wal", "snapshot", "uring", "disk",
-                "sessions", "watches", "auth", "config", "member", "clients", "admin",
+                "sessions", "watches", "auth", "quorum", "config", "member", "clients", "peers", "admin",
             ],
         )
     },
     // --- tools: from the outside they see words and bytes; from the inside only what their row says
     of_kind(Kind::Tool, "tools/client", &["proto"]),
     of_kind(Kind::Tool, "tools/oracle", &["proto", "client"]),
+    // Whole ensembles of the product's own structs under one seed.
+    of_kind(
+        Kind::Tool,
+        "tools/simulator",
+        &[
+            "proto", "aligned", "queue", "host", "tree", "pipeline", "wal", "snapshot", "sessions", "watches", "auth",
+            "quorum", "member",
+        ],
+    ),
+    // Judges what clients of a real ensemble saw.
+    of_kind(Kind::Tool, "tools/checker", &["proto", "client"]),
     of_kind(Kind::Tool, "tools/tidy", &[]),
     // --- bench: a load generator knows the wire; small benches know one room each
     of_kind(Kind::Bench, "bench/load", &["proto", "client"]),

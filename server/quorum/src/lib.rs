@@ -1,0 +1,13 @@
+//! What makes one server a member of an ensemble: fast leader election, and ZAB as leader, follower and observer.
+//!
+//! Everything here is a state machine over bytes and time: links are numbers that somebody else connects to sockets
+//! ([`effect::Effect`]), and the log, the tree and the sessions are reached through one trait ([`replica::Replica`]). The wire
+//! is ZooKeeper's (peer-protocol.md), so that the other members may be Java's.
+//!
+//! What always holds: nothing is acknowledged before the replica says that it is durable; what a peer sends is decoded with every
+//! length checked, and a peer that breaks the protocol loses its link and disturbs nobody else. What is absent: sockets,
+//! clocks, threads, name resolution, files.
+#![forbid(unsafe_code)]
+
+pub mod effect;
+pub mod replica;
