@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compression;
+pub mod epochs;
 pub mod format;
 
 mod job;

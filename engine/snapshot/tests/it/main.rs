@@ -1,6 +1,7 @@
-//! Tests of snapshots as a whole: round trips, damage, restoring, files of Java's, purging.
+//! Tests of snapshots as a whole: round trips, damage, restoring, files of Java's, purging; and of the epoch files beside them.
 
 mod damage;
+mod epochs;
 mod java;
 mod kit;
 mod purge;
