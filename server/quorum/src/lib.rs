@@ -11,3 +11,4 @@
 
 pub mod effect;
 pub mod replica;
+pub mod view;
