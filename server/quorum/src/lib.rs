@@ -10,5 +10,6 @@
 #![forbid(unsafe_code)]
 
 pub mod effect;
+pub mod peer;
 pub mod replica;
 pub mod view;
