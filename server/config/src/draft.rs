@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use crate::{Config, Host};
+use quorum::view::MemberRole;
+
+use crate::{CatchUp, Config, Election, Host, Wires};
 
 /// The values so far.
 #[derive(Clone, Debug)]
@@ -30,6 +32,28 @@ pub struct Draft {
     pub enforced_schemes: Vec<String>,
     /// `standaloneEnabled`.
     pub standalone_enabled: bool,
+    /// `dynamicConfigFile`.
+    pub dynamic_file: Option<PathBuf>,
+    /// `initLimit`.
+    pub init_limit_ticks: Option<u32>,
+    /// `syncLimit`.
+    pub sync_limit_ticks: Option<u32>,
+    /// `connectToLearnerMasterLimit`.
+    pub connect_limit_ticks: Option<u32>,
+    /// `peerType`.
+    pub role: Option<MemberRole>,
+    /// `quorumCnxnTimeoutMs`.
+    pub handshake_timeout_ms: Option<u32>,
+    /// `multiAddress.enabled`.
+    pub several_addresses: bool,
+    /// `leaderServes`.
+    pub leader_serves: bool,
+    /// Elections; the time for handshakes is not decided yet.
+    pub election: Election,
+    /// Sockets between members.
+    pub wires: Wires,
+    /// What is sent to learners that are behind.
+    pub catch_up: CatchUp,
 }
 
 impl Draft {
@@ -49,6 +73,23 @@ impl Draft {
             enforce_auth: false,
             enforced_schemes: Vec::new(),
             standalone_enabled: true,
+            dynamic_file: None,
+            init_limit_ticks: None,
+            sync_limit_ticks: None,
+            connect_limit_ticks: None,
+            role: None,
+            handshake_timeout_ms: None,
+            several_addresses: false,
+            leader_serves: true,
+            election: Election {
+                connect_timeout_ms: 5000,
+                handshake_timeout_ms: 0,
+                notification_min_ms: 200,
+                notification_max_ms: 60_000,
+                observer_delay_ms: 200,
+            },
+            wires: Wires { on_all_addresses: false, bind_tries: Some(3), tcp_keep_alive: false },
+            catch_up: CatchUp { transactions: 500, log_factor: Some(0.33), snapshots_max: 10, diffs_max: 100 },
         }
     }
 

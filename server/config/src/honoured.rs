@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use quorum::view::MemberRole;
+
 use crate::draft::Draft;
 use crate::values::{boolean, comma_list, host, interval_ms, property, trim, whole, yes_or_no};
 use crate::{Backend, Compression, Secret, Words};
@@ -277,8 +279,73 @@ pub const SETTINGS: &[Setting] = &[
         draft.config.words = if words.contains("*") { Words::All } else { Words::Listed(words) };
         Ok(remark)
     }),
-    // --- the ensemble, as far as a standalone server asks
+    // --- the ensemble; who belongs to it is read in `membership`
     file("standaloneEnabled", |draft, text| put(&mut draft.standalone_enabled, boolean(text))),
+    file("dynamicConfigFile", |draft, text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err("expected a file".to_owned());
+        }
+        draft.dynamic_file = Some(PathBuf::from(text));
+        Ok(relative(text))
+    }),
+    file("initLimit", |draft, text| put_or_none(&mut draft.init_limit_ticks, whole(text, 0..=INT_MAX, "ticks"))),
+    file("syncLimit", |draft, text| put_or_none(&mut draft.sync_limit_ticks, whole(text, 0..=INT_MAX, "ticks"))),
+    file("connectToLearnerMasterLimit", |draft, text| {
+        put_or_none(&mut draft.connect_limit_ticks, whole(text, 0..=INT_MAX, "ticks; 0: as initLimit"))
+    }),
+    file("electionAlg", |_, text| match text {
+        "3" => Ok(None),
+        _ => Err("expected 3; there is no other way of election".to_owned()),
+    }),
+    file("peerType", |draft, text| {
+        draft.role = Some(match () {
+            () if text.eq_ignore_ascii_case("participant") => MemberRole::Participant,
+            () if text.eq_ignore_ascii_case("observer") => MemberRole::Observer,
+            () => return Err("expected participant or observer".to_owned()),
+        });
+        Ok(None)
+    }),
+    file("quorumListenOnAllIPs", |draft, text| put(&mut draft.wires.on_all_addresses, boolean(text))),
+    property_of("multiAddress.enabled", |draft, text| put(&mut draft.several_addresses, boolean(text))),
+    property_of("electionPortBindRetry", |draft, text| {
+        put_or_none(&mut draft.wires.bind_tries, property(text, 0..=INT_MAX, "tries; 0: until it succeeds"))
+    }),
+    property_of("tcpKeepAlive", |draft, text| put(&mut draft.wires.tcp_keep_alive, boolean(text))),
+    property_of("cnxTimeout", |draft, text| {
+        put(&mut draft.election.connect_timeout_ms, property(text, 1..=INT_MAX, "milliseconds"))
+    }),
+    property_of("quorumCnxnTimeoutMs", |draft, text| {
+        let value = property(text, -1..=INT_MAX, "milliseconds; -1: syncLimit ticks");
+        put_or_none(&mut draft.handshake_timeout_ms, value)
+    }),
+    property_of("fastleader.minNotificationInterval", |draft, text| {
+        put(&mut draft.election.notification_min_ms, property(text, 1..=INT_MAX, "milliseconds"))
+    }),
+    property_of("fastleader.maxNotificationInterval", |draft, text| {
+        put(&mut draft.election.notification_max_ms, property(text, 1..=INT_MAX, "milliseconds"))
+    }),
+    property_of("observer.election.DelayMs", |draft, text| {
+        put(&mut draft.election.observer_delay_ms, property(text, 0..=INT_MAX, "milliseconds"))
+    }),
+    property_of("leaderServes", |draft, text| put(&mut draft.leader_serves, yes_or_no(text))),
+    property_of("commitLogCount", |draft, text| {
+        let value = property(text, 0..=INT_MAX, "transactions, at least 500")?;
+        draft.catch_up.transactions = value.max(500) as u32;
+        Ok((value < 500).then(|| "raised to 500, as in ZooKeeper".to_owned()))
+    }),
+    property_of("snapshotSizeFactor", |draft, text| match text.parse::<f64>() {
+        Ok(factor) if factor <= 1.0 => {
+            draft.catch_up.log_factor = Some(factor).filter(|&factor| factor > 0.0);
+            Ok(None)
+        }
+        _ => Err("expected a share of at most 1.0 of a snapshot; below 0: always a snapshot".to_owned()),
+    }),
+    property_of("leader.maxConcurrentSnapSyncs", |draft, text| {
+        put(&mut draft.catch_up.snapshots_max, property(text, 1..=INT_MAX, "learners"))
+    }),
+    property_of("leader.maxConcurrentDiffSyncs", |draft, text| {
+        put(&mut draft.catch_up.diffs_max, property(text, 1..=INT_MAX, "learners"))
+    }),
     // --- this machine
     ours("ringkeeper.backend", |draft, text| {
         draft.config.machine.backend = match text {

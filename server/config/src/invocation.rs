@@ -103,12 +103,7 @@ impl Invocation {
 pub(crate) fn key_and_value(text: &str) -> Result<(&str, &str), Problem> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim(), value)),
-        _ => Err(Problem {
-            source: Source::Set,
-            key: None,
-            value: None,
-            message: format!("expected key=value, not {text:?}"),
-        }),
+        _ => Err(Problem::new(Source::Set, None, None, format!("expected key=value, not {text:?}"))),
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::environment::{is_service_link, variable};
 use crate::honoured::{self, Place, SETTINGS};
 use crate::invocation::{Start, key_and_value};
+use crate::membership;
 use crate::properties;
 use crate::unhonoured;
 use crate::values::trim;
@@ -70,7 +71,7 @@ pub fn gather(invocation: &Invocation, file: Option<(&str, &[u8])>, environment:
 
 /// Whether any table knows the key.
 fn is_known(key: &str) -> bool {
-    honoured::find(key).is_some() || unhonoured::verdict(key, "").is_some() || crate::servers::id(key).is_some()
+    honoured::find(key).is_some() || unhonoured::verdict(key, "").is_some() || membership::is_member_key(key)
 }
 
 impl Gathered {
@@ -95,12 +96,7 @@ impl Gathered {
         let (pairs, malformed) = properties::parse(bytes);
         let source = |line| Source::File { name: name.to_owned(), line };
         for bad in malformed {
-            self.problems.push(Problem {
-                source: source(bad.line),
-                key: None,
-                value: None,
-                message: format!("expected {}", bad.expected),
-            });
+            self.problems.push(Problem::new(source(bad.line), None, None, format!("expected {}", bad.expected)));
         }
         for (index, pair) in pairs.iter().enumerate() {
             let key = trim(&pair.key);
@@ -113,6 +109,11 @@ impl Gathered {
             {
                 let message = format!("taken from here, although ZooKeeper takes it only from -D{key}");
                 self.warn(Level::Warning, source(pair.line), key, message);
+            }
+            if membership::number_expected(key).is_some() && !is_known(key) {
+                let value = Some(pair.value.clone());
+                self.problems.push(Problem::new(source(pair.line), Some(key.to_owned()), value, unknown(key)));
+                continue;
             }
             if !is_known(key) {
                 self.warn(Level::Warning, source(pair.line), key, format!("ignored: {}", unknown(key)));
@@ -151,7 +152,7 @@ impl Gathered {
             }
             (None, true) if is_known(key) => self.add(source, key, value),
             (None, true) => self.warn(Level::Warning, source, name, format!("ignored: {}", unknown(key))),
-            (None, false) => match unhonoured::verdict_of_bare_property(name) {
+            (None, false) => match unhonoured::verdict_of_bare_property(name, value) {
                 Some(unhonoured::Verdict::Warn(reason)) => self.warn(Level::Warning, source, name, reason),
                 Some(_) => {}
                 None => self.warn(Level::Note, source, name, "ignored: not a property of ZooKeeper"),
@@ -170,8 +171,9 @@ impl Gathered {
                 continue;
             }
             let known = SETTINGS.iter().map(|setting| setting.name).chain(unhonoured::ROWS.iter().map(|row| row.name));
-            match known.into_iter().find(|key| variable(key) == *name) {
-                Some(key) => self.add_or_take_back(source, key, value),
+            let key = known.into_iter().find(|key| variable(key) == *name).map(str::to_owned);
+            match key.or_else(|| member_key(name)) {
+                Some(key) => self.add_or_take_back(source, &key, value),
                 None => self.warn(Level::Warning, source, name, "ignored: there is no setting of this name"),
             }
         }
@@ -182,19 +184,24 @@ impl Gathered {
         if is_known(key) {
             self.add_or_take_back(Source::Set, key, value);
         } else {
-            self.problems.push(Problem {
-                source: Source::Set,
-                key: Some(key.to_owned()),
-                value: None,
-                message: unknown(key),
-            });
+            self.problems.push(Problem::new(Source::Set, Some(key.to_owned()), None, unknown(key)));
         }
     }
 }
 
+/// `RINGKEEPER_SERVER_1` and its like, of which there is no table.
+fn member_key(variable: &str) -> Option<String> {
+    let (kind, number) = variable.strip_prefix("RINGKEEPER_")?.split_once('_')?;
+    let key = format!("{}.{number}", kind.to_ascii_lowercase());
+    membership::is_member_key(&key).then_some(key)
+}
+
 /// What to say of a key that no table knows.
-fn unknown(key: &str) -> String {
+pub fn unknown(key: &str) -> String {
     let base = key.strip_prefix("zookeeper.").unwrap_or(key);
+    if let Some(expected) = membership::number_expected(base) {
+        return expected;
+    }
     match SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(base)) {
         Some(meant) => format!("there is no setting of this name; the setting is {}", meant.name),
         None => "there is no setting of this name".to_owned(),

@@ -1,8 +1,9 @@
 //! What an operator said, from every place where it can be said, as one typed value.
 //!
-//! This room decides and never looks: the text of the file, the arguments and the environment come in as values, and a
-//! [`Config`] or a list of everything that is wrong goes out, with warnings for whatever has no effect. It opens no file,
-//! resolves no name, and knows neither the server that obeys nor what other rooms do with a value.
+//! This room decides and never looks: the text of the file, the arguments and the environment come in as values, further
+//! files (`myid`, and that of `dynamicConfigFile`) through a function of the caller's, and a [`Config`] or a list of everything
+//! that is wrong goes out, with warnings for whatever has no effect. It opens no file, resolves no name, and knows neither the
+//! server that obeys nor what other rooms do with a value.
 //!
 //! What always holds: a setting is honoured, or its source hears that it is not; never neither. All errors are reported
 //! together. A secret is in no message.
@@ -28,20 +29,20 @@ mod honoured;
 mod invocation;
 mod layers;
 mod load;
+mod membership;
 mod myid;
 mod problem;
 pub mod properties;
-mod servers;
 mod settings;
 mod unhonoured;
 mod values;
 
 pub use exit::ExitStatus;
 pub use invocation::{Invocation, Refusal, Start};
-pub use load::{Loaded, load};
+pub use load::{Loaded, Read, load};
 pub use myid::my_id;
 pub use problem::{Errors, Level, Problem, Source, Warning};
 pub use settings::{
-    Auth, Backend, Compression, Config, Host, Limits, Listen, Log, Machine, Nodes, Purge, Reaper, Secret, Sessions,
-    Snapshots, Words,
+    Auth, Backend, CatchUp, Compression, Config, Election, Ensemble, Host, Limits, Listen, Log, Machine, Nodes, Purge,
+    Reaper, Secret, Sessions, Snapshots, Wires, Words,
 };

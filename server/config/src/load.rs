@@ -1,13 +1,18 @@
 //! From entries to a configuration: each value is read, then those that depend on each other are brought together.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use crate::draft::Draft;
 use crate::honoured;
 use crate::layers::{Entry, Gathered, gather};
-use crate::servers::{self, Member};
+use crate::membership::is_member_key;
 use crate::unhonoured::{self, Verdict};
 use crate::{Config, Errors, Host, Invocation, Level, Problem, Sessions, Source, Start, Warning};
+
+/// Reads a whole file: `myid`, or that of `dynamicConfigFile`. An error of kind `NotFound` says that there is none.
+pub type Read<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// A configuration with which a server can start.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,11 +26,13 @@ pub struct Loaded {
 /// Brings all sources together.
 ///
 /// `file` is the name and content of the file of [`Start::File`], which the caller has read (what to do if that fails:
-/// [`Errors::unreadable`]); it is not looked at for other starts. `environment` is the whole environment of the process.
+/// [`Errors::unreadable`]); it is not looked at for other starts. `environment` is the whole environment of the process. `read` is
+/// asked for the files that only the configuration names.
 pub fn load(
     invocation: &Invocation,
     file: Option<(&str, &[u8])>,
     environment: &[(String, String)],
+    read: Read<'_>,
 ) -> Result<Loaded, Errors> {
     if let (Start::File(path), None) = (&invocation.start, file) {
         return Err(Errors::unreadable(&path.display().to_string(), &"nobody read it"));
@@ -39,10 +46,11 @@ pub fn load(
         Some((name, _)) if matches!(invocation.start, Start::File(_)) => Source::WholeFile(name.to_owned()),
         _ => Source::Default,
     };
-    let mut loading = Loading { draft, entries, problems, warnings, whole };
+    let has_file = matches!(invocation.start, Start::File(_));
+    let mut loading = Loading { draft, entries, problems, warnings, whole, has_file, distributed: false };
     loading.read_values();
+    loading.settle_membership(read);
     loading.tell_of_unhonoured();
-    loading.settle_membership();
     loading.settle();
     if loading.problems.is_empty() {
         Ok(Loaded { config: loading.draft.config, warnings: loading.warnings })
@@ -53,13 +61,22 @@ pub fn load(
     }
 }
 
-struct Loading {
-    draft: Draft,
-    entries: Vec<Entry>,
-    problems: Vec<Problem>,
-    warnings: Vec<Warning>,
+/// A configuration on its way.
+pub struct Loading {
+    /// The values so far.
+    pub draft: Draft,
+    /// What all sources say, weakest first.
+    pub entries: Vec<Entry>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What the operator should hear.
+    pub warnings: Vec<Warning>,
     /// To whom a missing setting is ascribed.
-    whole: Source,
+    pub whole: Source,
+    /// Whether there is a configuration file. Without one a standalone server does not look for `myid`, as in ZooKeeper.
+    pub has_file: bool,
+    /// Whether this is a member of an ensemble, perhaps of one with problems.
+    pub distributed: bool,
 }
 
 impl Loading {
@@ -76,12 +93,10 @@ impl Loading {
                     key: entry.key.clone(),
                     message,
                 }),
-                Err(message) => self.problems.push(Problem {
-                    source: entry.source.clone(),
-                    key: Some(entry.key.clone()),
-                    value: Some(entry.value.clone()).filter(|_| !setting.secret),
-                    message,
-                }),
+                Err(message) => {
+                    let value = Some(entry.value.clone()).filter(|_| !setting.secret);
+                    self.problems.push(Problem::new(entry.source.clone(), Some(entry.key.clone()), value, message));
+                }
             }
         }
     }
@@ -91,23 +106,19 @@ impl Loading {
         let unhonoured: BTreeMap<&str, &Entry> = self
             .entries
             .iter()
-            .filter(|entry| honoured::find(&entry.key).is_none() && servers::id(&entry.key).is_none())
+            .filter(|entry| honoured::find(&entry.key).is_none() && !is_member_key(&entry.key))
             .map(|entry| (entry.key.as_str(), entry))
             .collect();
         let mut unhonoured: Vec<&Entry> = unhonoured.into_values().collect();
         unhonoured.sort_by(|a, b| a.source.cmp(&b.source));
         for Entry { source, key, value } in unhonoured {
-            let (level, message) = match unhonoured::verdict(key, value) {
-                None | Some(Verdict::Quiet) => continue,
+            let (level, message) = match unhonoured::verdict(key, value).map(|verdict| verdict.of(self.distributed)) {
+                None | Some(Verdict::Quiet | Verdict::RefuseMember(_) | Verdict::WarnMember(_)) => continue,
                 Some(Verdict::Warn(reason)) => (Level::Warning, reason),
                 Some(Verdict::Note(reason)) => (Level::Note, reason),
                 Some(Verdict::Refuse(reason)) => {
-                    self.problems.push(Problem {
-                        source: source.clone(),
-                        key: Some(key.clone()),
-                        value: Some(value.clone()),
-                        message: reason.replace("<key>", key),
-                    });
+                    let message = reason.replace("<key>", key);
+                    self.problems.push(Problem::new(source.clone(), Some(key.clone()), Some(value.clone()), message));
                     continue;
                 }
             };
@@ -117,69 +128,6 @@ impl Loading {
                 key: key.clone(),
                 message: message.to_owned(),
             });
-        }
-    }
-
-    /// Tells a standalone server from an ensemble, as ZooKeeper does.
-    fn settle_membership(&mut self) {
-        let strongest: BTreeMap<&str, &Entry> = self
-            .entries
-            .iter()
-            .filter(|entry| servers::id(&entry.key).is_some())
-            .map(|entry| (entry.key.as_str(), entry))
-            .collect();
-        let mut members: Vec<(Entry, Member)> = Vec::new();
-        for entry in strongest.into_values() {
-            match servers::member(&entry.value) {
-                Ok(member) => members.push((entry.clone(), member)),
-                Err(message) => self.problems.push(problem_of(entry, message)),
-            }
-        }
-        members.sort_by(|(a, _), (b, _)| a.source.cmp(&b.source));
-        let participants = members.iter().filter(|(_, member)| member.participant).count();
-        if !self.draft.standalone_enabled {
-            let entry = self.entries.iter().rev().find(|entry| entry.key == "standaloneEnabled");
-            if let Some(entry) = entry {
-                let message = "ensembles are not built yet, not even of one member; expected true";
-                self.problems.push(problem_of(entry, message.to_owned()));
-            }
-        }
-        let Some((last, _)) = members.last() else { return };
-        match participants {
-            0 => self.problems.push(problem_of(last, "observers without participants are no ensemble".to_owned())),
-            1 if members.len() == 1 => self.take_client_address(&members[0].0.clone(), &members[0].1.clone()),
-            1 => self.problems.push(problem_of(last, "observers without an ensemble to observe".to_owned())),
-            _ => {
-                let message = format!(
-                    "ensembles are not built yet, and this is member {} of {}; a standalone server has at most one \
-                     server line",
-                    members.len(),
-                    members.len()
-                );
-                self.problems.push(problem_of(last, message));
-            }
-        }
-    }
-
-    /// Takes the client address of the only `server.N` line, unless it contradicts the rest of the file.
-    fn take_client_address(&mut self, entry: &Entry, member: &Member) {
-        let message = "there is one server line: the server is standalone".to_owned();
-        let (source, key) = (entry.source.clone(), entry.key.clone());
-        self.warnings.push(Warning { level: Level::Note, source, key, message });
-        let Some((host, port)) = &member.client else { return };
-        match (self.draft.client_port, &self.draft.client_host) {
-            (Some(other), _) if other != *port => {
-                let message = format!("the client port {port} contradicts clientPort ({other})");
-                self.problems.push(problem_of(entry, message));
-            }
-            (Some(_), Some(other)) if other != host && *other != Host::Any => {
-                let message = format!("the client address {host} contradicts clientPortAddress ({other})");
-                self.problems.push(problem_of(entry, message));
-            }
-            _ => {
-                self.draft.client_port = Some(*port);
-                self.draft.client_host = Some(host.clone());
-            }
         }
     }
 
@@ -274,23 +222,19 @@ impl Loading {
     }
 
     /// The strongest entry for a key.
-    fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().rev().find(|entry| entry.key == key)
     }
 
     /// A setting that somebody has to make. Not said of one that was made and could not be read.
-    fn missing(&mut self, key: &str, message: &str) {
+    pub fn missing(&mut self, key: &str, message: &str) {
         if self.entry(key).is_none() {
-            self.problems.push(Problem {
-                source: self.whole.clone(),
-                key: Some(key.to_owned()),
-                value: None,
-                message: message.to_owned(),
-            });
+            self.problems.push(Problem::new(self.whole.clone(), Some(key.to_owned()), None, message.to_owned()));
         }
     }
 }
 
-fn problem_of(entry: &Entry, message: String) -> Problem {
-    Problem { source: entry.source.clone(), key: Some(entry.key.clone()), value: Some(entry.value.clone()), message }
+/// What is wrong with an entry.
+pub fn problem_of(entry: &Entry, message: String) -> Problem {
+    Problem::new(entry.source.clone(), Some(entry.key.clone()), Some(entry.value.clone()), message)
 }

@@ -59,6 +59,15 @@ pub struct Problem {
     pub value: Option<String>,
     /// What was expected, or why this cannot be.
     pub message: String,
+    /// The status with which ZooKeeper ends for this reason.
+    pub status: ExitStatus,
+}
+
+impl Problem {
+    /// A problem with which the process ends as with nearly all of them: as an invalid invocation.
+    pub fn new(source: Source, key: Option<String>, value: Option<String>, message: String) -> Problem {
+        Problem { source, key, value, message, status: ExitStatus::InvalidInvocation }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -79,17 +88,15 @@ pub struct Errors(pub Vec<Problem>);
 impl Errors {
     /// The error of a configuration file that could not be read.
     pub fn unreadable(name: &str, reason: &dyn fmt::Display) -> Errors {
-        Errors(vec![Problem {
-            source: Source::WholeFile(name.to_owned()),
-            key: None,
-            value: None,
-            message: format!("the configuration file cannot be read: {reason}"),
-        }])
+        let message = format!("the configuration file cannot be read: {reason}");
+        Errors(vec![Problem::new(Source::WholeFile(name.to_owned()), None, None, message)])
     }
 
-    /// The status with which the process ends: ZooKeeper's "invalid invocation".
+    /// The status with which the process ends: "invalid invocation", unless every problem is one of those that ZooKeeper finds
+    /// only later.
     pub fn exit_status(&self) -> ExitStatus {
-        ExitStatus::InvalidInvocation
+        let mut found = self.0.iter().map(|problem| problem.status);
+        found.find(|status| *status == ExitStatus::InvalidInvocation).unwrap_or_else(|| self.0[0].status)
     }
 }
 

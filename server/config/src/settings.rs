@@ -1,4 +1,4 @@
-//! The configuration of a standalone server as typed values: what the rest of the server reads.
+//! The configuration of a server as typed values: what the rest of the server reads.
 //!
 //! Units end the names. Where ZooKeeper writes −1 or 0 for "none", there is an `Option` here, except in the
 //! per-address and total connection limits, where 0 is the word that operators know.
@@ -8,7 +8,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Everything that an operator can decide about a standalone server.
+use proto::Sid;
+use quorum::view::{MemberAddress, QuorumView};
+
+/// Everything that an operator can decide about a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where snapshots and `myid` live (`dataDir`); `version-2` is below it.
@@ -49,6 +52,8 @@ pub struct Config {
     pub close_session_lists_ephemerals: bool,
     /// How the server uses this machine; Ringkeeper's own settings.
     pub machine: Machine,
+    /// The ensemble that this server is a member of; `None` for a standalone server.
+    pub ensemble: Option<Ensemble>,
 }
 
 impl Config {
@@ -107,6 +112,7 @@ impl Config {
             digests: true,
             close_session_lists_ephemerals: true,
             machine: Machine { backend: Backend::Auto, shards: None },
+            ensemble: None,
         }
     }
 }
@@ -232,8 +238,8 @@ pub struct Nodes {
     pub emulate_353_ttl: bool,
     /// Whether quotas refuse writes (`enforceQuota`).
     pub enforce_quota: bool,
-    /// Whether the operation reconfig is refused because it needs an ensemble, rather than because it is switched off
-    /// (`reconfigEnabled`).
+    /// Whether the operation reconfig is switched on (`reconfigEnabled`); a standalone server refuses it either way, with
+    /// different errors.
     pub reconfig: bool,
 }
 
@@ -333,4 +339,76 @@ pub enum Backend {
     Uring,
     /// epoll.
     Epoll,
+}
+
+/// What a member of an ensemble knows about it before it meets the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ensemble {
+    /// Which member this is (`myid`). Always one of the view's.
+    pub id: Sid,
+    /// Who belongs to it (`server.N`, `group.N`, `weight.N`). Its version is 0, or in the name of the dynamic file.
+    pub view: QuorumView,
+    /// The file that the view was read from, if not from the main one (`dynamicConfigFile`).
+    pub dynamic_file: Option<PathBuf>,
+    /// For a learner to connect and to be brought up to date (`initLimit`); with the tick less than 2³¹ ms.
+    pub init_limit_ticks: u32,
+    /// How far a learner's answers may lag behind (`syncLimit`); with the tick less than 2³¹ ms.
+    pub sync_limit_ticks: u32,
+    /// For a learner to connect (`connectToLearnerMasterLimit`); as `initLimit` unless set.
+    pub connect_limit_ticks: u32,
+    /// Whether the leader has clients of its own (`leaderServes`).
+    pub leader_serves: bool,
+    /// Elections.
+    pub election: Election,
+    /// Sockets between members.
+    pub wires: Wires,
+    /// What is sent to learners that are behind.
+    pub catch_up: CatchUp,
+}
+
+impl Ensemble {
+    /// What the view says of this member.
+    pub fn member(&self) -> &MemberAddress {
+        self.view.member(self.id).expect("the id is one of the view's, or the configuration is refused")
+    }
+}
+
+/// Elections, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// To connect to another member (`cnxTimeout`).
+    pub connect_timeout_ms: u32,
+    /// For the first message on a new connection (`quorumCnxnTimeoutMs`); syncLimit ticks unless set.
+    pub handshake_timeout_ms: u32,
+    /// The first wait for votes (`fastleader.minNotificationInterval`). It doubles.
+    pub notification_min_ms: u32,
+    /// The longest wait (`fastleader.maxNotificationInterval`). Not less than the first.
+    pub notification_max_ms: u32,
+    /// How long an observer waits at most before it looks for a leader again (`observer.election.DelayMs`).
+    pub observer_delay_ms: u32,
+}
+
+/// Sockets between members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wires {
+    /// Listen on every address of the machine, not only on those of the member's own line (`quorumListenOnAllIPs`).
+    pub on_all_addresses: bool,
+    /// How often it is tried to take the ports, a second apart (`electionPortBindRetry`); `None`: until it succeeds.
+    pub bind_tries: Option<u32>,
+    /// Whether sockets for elections have SO_KEEPALIVE (`tcpKeepAlive`).
+    pub tcp_keep_alive: bool,
+}
+
+/// What is sent to learners that are behind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CatchUp {
+    /// Transactions that are kept in memory for them (`commitLogCount`); at least 500.
+    pub transactions: u32,
+    /// A learner gets transactions from the log files rather than a snapshot while they have at most this share of the newest snapshot's
+    /// bytes (`snapshotSizeFactor`); at most 1. `None`: a snapshot.
+    pub log_factor: Option<f64>,
+    /// Snapshots that are sent at a time to learners of which the ensemble is not in need (`leader.maxConcurrentSnapSyncs`).
+    pub snapshots_max: u32,
+    /// Sets of transactions that are sent at a time to such (`leader.maxConcurrentDiffSyncs`).
+    pub diffs_max: u32,
 }

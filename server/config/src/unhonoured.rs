@@ -5,7 +5,7 @@
 //! need, is refused. One that only changes speed, comfort or reporting is named in a warning. One whose value asks for
 //! exactly what is done anyway passes quietly.
 
-use Verdict::{Note, Quiet, Refuse, Warn};
+use Verdict::{Note, Quiet, Refuse, RefuseMember, Warn, WarnMember};
 
 /// What is done about a setting that is not honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +16,24 @@ pub enum Verdict {
     Warn(&'static str),
     /// The same, for those who look for it.
     Note(&'static str),
-    /// A standalone server of ZooKeeper does not look at it either.
+    /// ZooKeeper does not look at it either.
     Quiet,
+    /// As `Refuse` for a member of an ensemble. A standalone server of ZooKeeper does not look at it either.
+    RefuseMember(&'static str),
+    /// As `Warn` for a member of an ensemble.
+    WarnMember(&'static str),
+}
+
+impl Verdict {
+    /// What it comes to for a member of an ensemble, or for a standalone server.
+    pub fn of(self, is_member: bool) -> Verdict {
+        match self {
+            RefuseMember(reason) if is_member => Refuse(reason),
+            WarnMember(reason) if is_member => Warn(reason),
+            RefuseMember(_) | WarnMember(_) => Quiet,
+            other => other,
+        }
+    }
 }
 
 /// One setting, or all whose names begin alike.
@@ -41,10 +57,10 @@ pub fn verdict(name: &str, value: &str) -> Option<Verdict> {
 }
 
 /// The same for the few system properties that matter without `zookeeper.` before them.
-pub fn verdict_of_bare_property(name: &str) -> Option<Verdict> {
+pub fn verdict_of_bare_property(name: &str, value: &str) -> Option<Verdict> {
     match name {
         "java.security.auth.login.config" => Some(Warn(NO_SASL)),
-        "follower.nodelay" | "leader.nodelay" => Some(Quiet),
+        "follower.nodelay" | "leader.nodelay" => verdict(name, value),
         _ => None,
     }
 }
@@ -59,7 +75,15 @@ const NO_TLS: &str = "TLS is not built yet; this has no effect";
 const NO_TLS_PORT: &str = "TLS is not built yet, and clients would find no port, or a plain one; \
                            remove the setting, or start with --set <key>= to do without it";
 const NO_SASL: &str = "SASL is not built yet; this has no effect";
-const NO_ENSEMBLE: &str = "ensembles are not built yet; this has no effect";
+const NO_PEER_TLS: &str = "TLS between members is not built yet, and without it they would talk in the clear";
+const NO_PEER_TLS_EFFECT: &str = "TLS between members is not built yet; this has no effect";
+const NO_PEER_SASL: &str = "SASL between members is not built yet, and without it every host could join the ensemble";
+const ALWAYS_ON_DISK: &str = "observers always keep their data on disk";
+const NO_LOCAL_SESSIONS: &str = "local sessions are not built yet; every session is known to the whole ensemble";
+const NO_OBSERVER_MASTER: &str = "followers do not serve observers yet; observers learn from the leader";
+const ALWAYS_WITHOUT_DELAY: &str = "nothing is delayed: sockets between members always have TCP_NODELAY";
+const NEVER_WAITS: &str = "not needed: sending and closing never make a member wait";
+const NOT_OF_MEMBERS: &str = "not built yet; this has no effect";
 const NO_ADMIN: &str = "the admin server is not built yet; this has no effect";
 const NO_PROMETHEUS: &str = "metrics providers are not built yet; use the four-letter word mntr";
 const NO_AUDIT: &str = "the audit log is not built yet; nothing is audited";
@@ -80,7 +104,6 @@ pub const ROWS: &[Row] = &[
     row("secureClientPort", &[], Refuse(NO_TLS_PORT)),
     row("secureClientPortAddress", &[], Refuse(NO_TLS_PORT)),
     row("client.portUnification", &["false"], Refuse(NO_TLS_PORT)),
-    row("dynamicConfigFile", &[], Refuse("ensembles are not built yet, and with them files of dynamic configuration")),
     row(
         "authProvider.*",
         &[
@@ -94,42 +117,38 @@ pub const ROWS: &[Row] = &[
     row("requireClientAuthScheme", &[], Refuse(NO_AUTH_RULE)),
     row("requireKerberosConfig", &["false"], Refuse(NO_AUTH_RULE)),
     // --- the ensemble; a standalone ZooKeeper does not look at these
-    row("initLimit", &[], Quiet),
-    row("syncLimit", &[], Quiet),
-    row("connectToLearnerMasterLimit", &[], Quiet),
-    row("electionAlg", &[], Quiet),
-    row("peerType", &[], Quiet),
-    row("syncEnabled", &[], Quiet),
-    row("group.*", &[], Quiet),
-    row("weight.*", &[], Quiet),
-    row("quorumListenOnAllIPs", &["false"], Warn(NO_ENSEMBLE)),
-    row("localSessionsEnabled", &["false"], Warn(NO_ENSEMBLE)),
-    row("localSessionsUpgradingEnabled", &["false"], Warn(NO_ENSEMBLE)),
-    row("observerMasterPort", &["0"], Warn(NO_ENSEMBLE)),
-    row("oraclePath", &[], Warn(NO_ENSEMBLE)),
-    row("quorum.auth.*", &["false"], Warn(NO_ENSEMBLE)),
-    row("quorum.*", &[], Warn(NO_ENSEMBLE)),
-    row("multiAddress.*", &["false"], Warn(NO_ENSEMBLE)),
-    row("sslQuorum*", &["false"], Warn(NO_ENSEMBLE)),
-    row("portUnification", &["false"], Warn(NO_ENSEMBLE)),
-    row("ssl.quorum.*", &[], Warn(NO_ENSEMBLE)),
-    row("commitLogCount", &[], Warn(NO_ENSEMBLE)),
-    row("snapshotSizeFactor", &[], Warn(NO_ENSEMBLE)),
-    row("cnxTimeout", &[], Warn(NO_ENSEMBLE)),
-    row("quorumCnxnTimeoutMs", &[], Warn(NO_ENSEMBLE)),
-    row("electionPortBindRetry", &[], Warn(NO_ENSEMBLE)),
-    row("tcpKeepAlive", &["false"], Warn(NO_ENSEMBLE)),
-    row("fastleader.*", &[], Warn(NO_ENSEMBLE)),
-    row("leaderServes", &["yes"], Warn(NO_ENSEMBLE)),
-    row("leader.*", &["false"], Warn(NO_ENSEMBLE)),
-    row("learner.*", &["false"], Warn(NO_ENSEMBLE)),
-    row("leaderConnectDelayDuringRetryMs", &[], Warn(NO_ENSEMBLE)),
-    row("follower.*", &["false"], Warn(NO_ENSEMBLE)),
-    row("forward_learner_requests_to_commit_processor_disabled", &["false"], Warn(NO_ENSEMBLE)),
-    row("observer.*", &[], Warn(NO_ENSEMBLE)),
-    row("observerMaster.*", &[], Warn(NO_ENSEMBLE)),
-    row("messageTracker.*", &["false"], Warn(NO_ENSEMBLE)),
-    row("forceSnapshotSync", &["false"], Warn(NO_ENSEMBLE)),
+    row("sslQuorum", &["false"], RefuseMember(NO_PEER_TLS)),
+    row("sslQuorum*", &["false"], WarnMember(NO_PEER_TLS_EFFECT)),
+    row("portUnification", &["false"], WarnMember(NO_PEER_TLS_EFFECT)),
+    row("ssl.quorum.*", &[], WarnMember(NO_PEER_TLS_EFFECT)),
+    row("quorum.auth.enableSasl", &["false"], RefuseMember(NO_PEER_SASL)),
+    row("quorum.auth.*", &["false"], WarnMember("SASL between members is not built yet; this has no effect")),
+    row("quorum.*", &[], WarnMember(OTHER_THREADS)),
+    row("syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
+    row("observer.syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
+    row("localSessionsEnabled", &["false"], WarnMember(NO_LOCAL_SESSIONS)),
+    row("localSessionsUpgradingEnabled", &["false"], WarnMember(NO_LOCAL_SESSIONS)),
+    row("observerMasterPort", &["0"], WarnMember(NO_OBSERVER_MASTER)),
+    row("observerMaster.*", &[], WarnMember(NO_OBSERVER_MASTER)),
+    row("oraclePath", &[], WarnMember("oracles are not built yet: two servers serve only while both are up")),
+    row(
+        "multiAddress.*",
+        &["false"],
+        WarnMember("not needed: all addresses of a member are tried at once, and the first that answers is used"),
+    ),
+    row("follower.nodelay", &["true"], WarnMember(ALWAYS_WITHOUT_DELAY)),
+    row("leader.nodelay", &["true"], WarnMember(ALWAYS_WITHOUT_DELAY)),
+    row("leader.closeSocketAsync", &[], WarnMember(NEVER_WAITS)),
+    row("learner.closeSocketAsync", &[], WarnMember(NEVER_WAITS)),
+    row("learner.asyncSending", &[], WarnMember(NEVER_WAITS)),
+    row("leader.*", &["false"], WarnMember(NOT_OF_MEMBERS)),
+    row("learner.*", &["false"], WarnMember(NOT_OF_MEMBERS)),
+    row("leaderConnectDelayDuringRetryMs", &["100"], WarnMember("a learner always tries again after 100 ms")),
+    row("follower.*", &["false"], WarnMember(OTHER_THREADS)),
+    row("forward_learner_requests_to_commit_processor_disabled", &["false"], WarnMember(OTHER_THREADS)),
+    row("observer.*", &["0"], WarnMember(NOT_OF_MEMBERS)),
+    row("messageTracker.*", &["false"], WarnMember(NOT_OF_MEMBERS)),
+    row("forceSnapshotSync", &["false"], WarnMember(TEST_HOOK)),
     // --- TLS and SASL; their doors are refused above
     row("ssl.*", &[], Warn(NO_TLS)),
     row("fips-mode", &[], Warn(NO_TLS)),

@@ -47,6 +47,11 @@ fn main() -> ExitCode {
             Level::Note => tracing::debug!("{warning}"),
         }
     }
+    if let Some(ensemble) = &loaded.config.ensemble {
+        // Better absent than alone: a member that served by itself would answer from a history of its own.
+        eprintln!("this is server {} of an ensemble, and ensembles are not built yet", ensemble.id);
+        return ExitStatus::InvalidInvocation.into();
+    }
     match server::run(loaded.config) {
         Ok(()) => ExitStatus::Finished.into(),
         Err(failure) => {
@@ -101,8 +106,8 @@ fn load(invocation: &Invocation) -> Result<Loaded, Errors> {
         Start::File(path) => {
             let name = path.display().to_string();
             let text = std::fs::read(path).map_err(|error| Errors::unreadable(&name, &error))?;
-            config::load(invocation, Some((&name, &text)), &environment)
+            config::load(invocation, Some((&name, &text)), &environment, &|path| std::fs::read(path))
         }
-        Start::Embedded | Start::Bare(_) => config::load(invocation, None, &environment),
+        Start::Embedded | Start::Bare(_) => config::load(invocation, None, &environment, &|path| std::fs::read(path)),
     }
 }

@@ -1,7 +1,9 @@
 //! What an operator writes: the first piece is a `zoo.cfg`; each further piece begins with a letter: `D` for `-D`, `S` for
-//! `--set`, `E` for a variable of the environment, `A` for a bare argument, `M` for a `myid` file, `W` for a whitelist of words.
+//! `--set`, `E` for a variable of the environment, `A` for a bare argument, `M` for a `myid` file, `Y` for a dynamic
+//! file, `W` for a whitelist of words.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use config::{Invocation, Start, load, my_id, properties};
 
@@ -14,6 +16,7 @@ pub fn config(input: &[u8]) {
     let mut invocation =
         Invocation { start: Start::File(PathBuf::from("zoo.cfg")), defines: Vec::new(), sets: Vec::new() };
     let (mut environment, mut bare) = (Vec::new(), Vec::new());
+    let (mut my_id_file, mut dynamic_file): (Option<&[u8]>, Option<&[u8]>) = (None, None);
     for piece in rest {
         let Some((tag, text)) = tagged(piece) else { continue };
         let text = String::from_utf8_lossy(text).into_owned();
@@ -25,7 +28,11 @@ pub fn config(input: &[u8]) {
                 environment.push((name.to_owned(), value.to_owned()));
             }
             b'A' if bare.len() < 4 => bare.push(text),
-            b'M' => _ = my_id(text.as_bytes()),
+            b'M' => {
+                my_id_file = Some(piece.get(1..).unwrap_or_default());
+                let _ = my_id(text.as_bytes());
+            }
+            b'Y' => dynamic_file = Some(piece.get(1..).unwrap_or_default()),
             b'W' => {
                 let whitelist = admin::Whitelist::parse(&text, text.len().is_multiple_of(2));
                 assert!(whitelist.allows("srvr"));
@@ -47,7 +54,12 @@ pub fn config(input: &[u8]) {
     if matches!(file.first(), None | Some(b'\0')) && bare.is_empty() {
         invocation.start = Start::Embedded;
     }
-    let read = || load(&invocation, Some(("zoo.cfg", file)), &environment);
+    // `myid`, and the file of `dynamicConfigFile`.
+    let further = |path: &Path| {
+        let content = if path.ends_with("myid") { my_id_file } else { dynamic_file };
+        content.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::NotFound.into())
+    };
+    let read = || load(&invocation, Some(("zoo.cfg", file)), &environment, &further);
     match (read(), read()) {
         (Ok(one), Ok(other)) => {
             assert!(one == other, "the same every time");

@@ -37,6 +37,11 @@ fn bad_values_name_line_key_value_and_what_was_expected() {
         ("skipACL=true", "expected yes or no"),
         ("enforceQuota=ture", "expected true or false"),
         ("standaloneEnabled=yes", "expected true or false"),
+        ("initLimit=-1", "expected a whole number from 0 to 2147483647 (ticks)"),
+        ("electionAlg=2", "expected 3; there is no other way of election"),
+        ("peerType=leader", "expected participant or observer"),
+        ("snapshotSizeFactor=1.5", "expected a share of at most 1.0 of a snapshot; below 0: always a snapshot"),
+        ("leaderServes=true", "expected yes or no"),
         ("jute.maxbuffer=1e6", "expected a whole number from 128 to 2147483647 (bytes)"),
         (
             "snapCount=0100",
@@ -107,42 +112,6 @@ fn session_time_outs_must_not_be_crossed() {
         "maxSessionTimeout=10\ntickTime=2000",
         &["zoo.cfg:3: maxSessionTimeout=10: minSessionTimeout (4000 ms, 2 × tickTime) must not be larger than \
            maxSessionTimeout (10 ms)"],
-    );
-}
-
-#[test]
-fn ensembles_are_refused_with_the_line() {
-    let two = "server.1=a:2888:3888\nserver.2=b:2888:3888";
-    check(
-        two,
-        &[
-            "zoo.cfg:4: server.2=b:2888:3888: ensembles are not built yet, and this is member 2 of 2; a standalone server \
-           has at most one server line",
-        ],
-    );
-    check(
-        "standaloneEnabled=false",
-        &["zoo.cfg:3: standaloneEnabled=false: ensembles are not built yet, not even of one member; expected true"],
-    );
-    check(
-        "server.1=a:2888:3888:observer",
-        &["zoo.cfg:3: server.1=a:2888:3888:observer: observers without participants are no ensemble"],
-    );
-    check(
-        "server.1=a:2888:3888\nserver.2=b:2888:3888:observer",
-        &["zoo.cfg:4: server.2=b:2888:3888:observer: observers without an ensemble to observe"],
-    );
-    check(
-        "server.1=a:2888",
-        &["zoo.cfg:3: server.1=a:2888: expected \
-           host:quorumPort:electionPort[:participant|observer][;[address:]clientPort]"],
-    );
-    check(
-        "dynamicConfigFile=/etc/zoo.cfg.dynamic",
-        &[
-            "zoo.cfg:3: dynamicConfigFile=/etc/zoo.cfg.dynamic: ensembles are not built yet, and with them files of dynamic \
-           configuration",
-        ],
     );
 }
 

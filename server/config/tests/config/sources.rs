@@ -121,16 +121,15 @@ fn settings_that_are_not_honoured_say_why() {
     assert_eq!(
         warnings(
             &[],
-            "audit.enable=true\nssl.keyStore.password=x\nquorum.auth.enableSasl=true\nmetricsProvider.httpPort=7000\n\
+            "audit.enable=true\nssl.keyStore.password=x\nquorum.auth.enableSasl=true\ncnxTimeout=7\nmetricsProvider.httpPort=7000\n\
              nio.numWorkerThreads=4\nreconfigEnabled=false",
             &[]
         ),
         [
             "zoo.cfg:3: audit.enable: the audit log is not built yet; nothing is audited",
             "zoo.cfg:4: ssl.keyStore.password: TLS is not built yet; this has no effect",
-            "zoo.cfg:5: quorum.auth.enableSasl: ensembles are not built yet; this has no effect",
-            "zoo.cfg:6: metricsProvider.httpPort: metrics providers are not built yet; use the four-letter word mntr",
-            "zoo.cfg:7: nio.numWorkerThreads: not needed: Ringkeeper divides its work otherwise; see ringkeeper.shards",
+            "zoo.cfg:7: metricsProvider.httpPort: metrics providers are not built yet; use the four-letter word mntr",
+            "zoo.cfg:8: nio.numWorkerThreads: not needed: Ringkeeper divides its work otherwise; see ringkeeper.shards",
         ]
     );
 }
