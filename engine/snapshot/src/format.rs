@@ -20,6 +20,8 @@ pub const DIGEST_SECTION_BYTES: usize = 20 + SEAL_BYTES;
 pub const ZXID_SECTION_BYTES: usize = 8 + SEAL_BYTES;
 /// A snapshot while it is written. ZooKeeper ignores the name.
 pub const TEMPORARY: &str = "ringkeeper-snapshot.tmp";
+/// The name of a snapshot from the leader while it is written.
+pub const RECEIVED: &str = "ringkeeper-received.tmp";
 
 /// `snapshot.<hex>` with the extension of `compression`.
 pub fn name(zxid: Zxid, compression: Compression) -> String {

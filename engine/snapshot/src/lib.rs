@@ -14,6 +14,7 @@ mod job;
 mod load;
 mod purge;
 mod restore;
+mod stream;
 mod writer;
 
 pub use compression::{Compression, Encoder};
@@ -23,4 +24,5 @@ pub use purge::{PurgeError, Removed, purge};
 pub use restore::{
     DigestMismatch, DirError, Rejected, RestoreError, RestoreOptions, Restored, prepare_directories, restore,
 };
+pub use stream::StreamLoader;
 pub use writer::{SnapshotWriter, Source};

@@ -240,8 +240,8 @@ pub fn restore(
     };
     let initialized = consume_marker(disk, log_dir)?;
     let names = disk.list(snap_dir).map_err(io(snap_dir))?;
-    if names.iter().any(|name| name == format::TEMPORARY) {
-        disk.remove(&snap_dir.join(format::TEMPORARY)).map_err(io(snap_dir))?;
+    for name in names.iter().filter(|name| [format::TEMPORARY, format::RECEIVED].contains(&name.as_str())) {
+        disk.remove(&snap_dir.join(name)).map_err(io(snap_dir))?;
     }
 
     let mut rejected = Vec::new();

@@ -18,6 +18,7 @@ use simd_adler32::Adler32;
 use tree::{AclRef, Reader, Walk, Writer as Tree};
 
 use crate::format::{DBID, MAGIC, VERSION};
+use crate::stream::SIGNATURE;
 
 /// Bytes collected before they are handed on.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -56,6 +57,8 @@ pub struct SnapshotWriter<W> {
     walk: Walk,
     digest: Option<u64>,
     last_zxid: bool,
+    /// For a learner: no header, no seals.
+    bare: bool,
     bytes: u64,
     nodes: u64,
     done: bool,
@@ -68,6 +71,15 @@ impl<W: Write> SnapshotWriter<W> {
         chunk.extend_from_slice(&MAGIC);
         put_int(&mut chunk, VERSION);
         put_long(&mut chunk, DBID);
+        SnapshotWriter::begin(out, source, chunk, false)
+    }
+
+    /// The same for a learner (peer-protocol.md §8); digest and last zxid have no place there.
+    pub fn bare(out: W, source: Source) -> SnapshotWriter<W> {
+        SnapshotWriter::begin(out, source, Vec::new(), true)
+    }
+
+    fn begin(out: W, source: Source, mut chunk: Vec<u8>, bare: bool) -> SnapshotWriter<W> {
         put_int(&mut chunk, source.sessions.len() as i32);
         for (session, timeout) in &source.sessions {
             put_long(&mut chunk, session.0);
@@ -85,10 +97,16 @@ impl<W: Write> SnapshotWriter<W> {
             walk: source.reader.into_walk("/"),
             digest: source.digest,
             last_zxid: source.last_zxid,
+            bare,
             bytes: 0,
             nodes: 0,
             done: false,
         }
+    }
+
+    /// Where the bytes go.
+    pub fn out(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// The zxid of the snapshot.
@@ -141,6 +159,11 @@ impl<W: Write> SnapshotWriter<W> {
 
     fn end(&mut self) -> io::Result<()> {
         put_string(&mut self.chunk, "/");
+        if self.bare {
+            put_string(&mut self.chunk, SIGNATURE);
+            self.done = true;
+            return Ok(());
+        }
         self.seal()?;
         let zxid = self.walk.zxid();
         if self.digest.is_some() || self.last_zxid {

@@ -45,6 +45,9 @@ pub struct Loader {
     last: Option<(NonNull<Node>, usize)>,
 }
 
+// SAFETY: its pointers lead to what its writer owns, and nobody reads the tree before it is finished; so it moves as a writer does.
+unsafe impl Send for Loader {}
+
 /// Stamp of what is loaded: visible to everyone.
 const STAMP: i64 = 0;
 

@@ -18,6 +18,7 @@ pub mod segment;
 
 mod blocking;
 mod group;
+mod history;
 mod log;
 mod mark;
 mod recover;
@@ -25,6 +26,7 @@ mod scan;
 mod truncate;
 
 pub use blocking::BlockingLog;
+pub use history::read_history;
 pub use log::{AppendError, Log, LogFailed, LogOptions, LogWrite, WriteToken};
 pub use mark::{MARK_EVERY_MS, MARK_FILE, Mark, read_mark, write_mark};
 pub use recover::{Cut, Damage, Gap, ReadOptions, Record, RecoverError, Recovered, Why, decode, recover};

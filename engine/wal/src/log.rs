@@ -183,6 +183,9 @@ pub struct Log {
     /// What the last mark says that was asked for, and when the next may be.
     marked: (Zxid, Millis),
     marking: bool,
+    /// Names and retirements that the background has not reported yet.
+    working: usize,
+    held: bool,
     written_bytes: u64,
     failed: bool,
 }
@@ -215,6 +218,8 @@ impl Log {
             durable: last,
             marked: (Zxid::ZERO, Millis(i64::MIN)),
             marking: false,
+            working: 0,
+            held: false,
             written_bytes: 0,
             failed: false,
         }
@@ -243,6 +248,36 @@ impl Log {
     /// Is nothing waiting and nothing in flight?
     pub fn is_idle(&self) -> bool {
         self.open.is_empty() && self.full.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Idle, and the background has nothing under way that concerns files in use: the log may be cut ([`Log::restart_after`]).
+    pub fn is_quiet(&self) -> bool {
+        self.is_idle() && self.working == 0 && !self.marking
+    }
+
+    /// While held, no file is cut to size and the mark is not renewed: a member without a leader may have to take back the end of its
+    /// log at any moment, and then nothing may be under way.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+        let waiting = self.work.len();
+        self.work.retain(|work| !held || !matches!(work, Work::Mark { .. }));
+        if self.work.len() < waiting {
+            self.marking = false;
+            self.marked.0 = Zxid::ZERO;
+        }
+    }
+
+    /// The files were cut behind `last`, or hold nothing that counts any more: goes on after it, in a new file.
+    ///
+    /// # Panics
+    /// If the log is not quiet.
+    pub fn restart_after(&mut self, last: Zxid) -> Vec<SegmentId> {
+        assert!(self.is_quiet(), "files under way are not cut");
+        self.work.retain(|work| !matches!(work, Work::Retire { .. } | Work::Mark { .. }));
+        self.appended = last;
+        self.durable = last;
+        self.marked.0 = Zxid::ZERO;
+        self.segments.drain(..).map(|segment| segment.id).collect()
     }
 
     /// The largest payload (header, transaction, digest) that [`Log::append`] takes: closing a group may lengthen it, and
@@ -396,7 +431,7 @@ impl Log {
         if let Some((_, retry)) = &mut self.starved {
             let at = *retry.get_or_insert(now.plus(PREPARE_RETRY_MS));
             if now < at {
-                return self.work.pop_front();
+                return self.hand_out();
             }
         }
         let wanted = if self.segments.is_empty() { SPARES + 1 } else { SPARES };
@@ -425,7 +460,15 @@ impl Log {
                 salt,
             });
         }
-        self.work.pop_front()
+        self.hand_out()
+    }
+
+    fn hand_out(&mut self) -> Option<Work> {
+        let may = |work: &Work| !self.held || matches!(work, Work::Prepare { .. } | Work::Name { .. });
+        let at = self.work.iter().position(may)?;
+        let work = self.work.remove(at)?;
+        self.working += usize::from(matches!(work, Work::Name { .. } | Work::Retire { .. }));
+        Some(work)
     }
 
     /// When to call [`Log::next_work`] again although nothing happened.
@@ -437,7 +480,7 @@ impl Log {
 
     /// Without `forceSync` nothing is known to be durable.
     fn wants_mark(&self) -> bool {
-        self.options.sync && !self.marking && !self.failed && self.durable > self.marked.0
+        self.options.sync && !self.marking && !self.held && !self.failed && self.durable > self.marked.0
     }
 
     fn mark_if_due(&mut self, now: Millis) {
@@ -457,6 +500,7 @@ impl Log {
 
     /// A work is done. Answers the new durable zxid if it moved.
     pub fn work_done(&mut self, done: Done) -> Result<Option<Zxid>, LogFailed> {
+        self.working -= usize::from(matches!(done, Done::Named { .. } | Done::Retired { .. }));
         match done {
             Done::Prepared { segment, bytes, dbid, .. } => {
                 let (id, name) = self.preparing.take().expect("a segment was being prepared");
