@@ -15,10 +15,14 @@
 pub mod guard;
 pub mod message;
 mod prepare;
+mod replicate;
 pub mod sequencer;
 pub mod session_table;
 
 pub use guard::Guard;
-pub use message::{Answer, Body, Commit, ConnRef, Item, MemberResult, Pulse, ToSequencer, WriteRequest};
+pub use message::{
+    Answer, Body, Commit, ConnRef, Item, MemberResult, Origin, Pulse, Readers, ToSequencer, WriteRequest,
+};
+pub use replicate::Waiting;
 pub use sequencer::{Now, Sequencer, Settings, TxnSink};
 pub use session_table::SessionTable;

@@ -1,13 +1,13 @@
 //! What travels between the net shards and the sequencer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proto::acl::Id;
 use proto::stat::Stat;
-use proto::{Code, Millis, Op, SessionId, Xid, Zxid};
+use proto::{Code, Millis, Op, SessionId, Sid, Xid, Zxid};
 use smallvec::SmallVec;
-use tree::Change;
+use tree::{Change, Reader};
 
 /// Changes of one transaction, in the order in which their watches fire.
 pub type Changes = SmallVec<[Change; 1]>;
@@ -21,6 +21,25 @@ pub struct ConnRef {
     pub index: u32,
     /// Use count of that place.
     pub generation: u32,
+}
+
+/// Who speaks for a session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Origin {
+    /// A connection of this server.
+    Conn(ConnRef),
+    /// A learner, one of whose connections it is.
+    Learner(Sid),
+}
+
+impl Origin {
+    /// The connection, if it is one of this server.
+    pub fn conn(self) -> Option<ConnRef> {
+        match self {
+            Origin::Conn(conn) => Some(conn),
+            Origin::Learner(_) => None,
+        }
+    }
 }
 
 /// When a session was last heard of. The shard that holds the session's connection stores, the expiry wheel loads; both
@@ -48,8 +67,8 @@ impl Pulse {
 /// A write as a shard hands it in. The frame is decoded by the sequencer, once, in place: one allocation per request.
 #[derive(Debug)]
 pub struct WriteRequest {
-    /// Who waits for the answer.
-    pub conn: ConnRef,
+    /// Who waits for the answer. A learner finds it in the transaction.
+    pub from: Origin,
     /// On whose behalf.
     pub session: SessionId,
     /// The client's number.
@@ -112,6 +131,27 @@ pub enum Item {
     Answer(Answer),
     /// Close this connection without an answer: its session was taken over or moved.
     Close(ConnRef),
+    /// Clients are served from here on, or not any more: then every connection is closed, and none gets a session.
+    Serve(bool),
+    /// The tree was replaced by another one, at this zxid. Nobody is served at the moment.
+    Tree(Readers),
+}
+
+/// Readers of a new tree, one for each shard, which takes its own.
+#[derive(Debug)]
+pub struct Readers(Mutex<Vec<Option<Reader>>>);
+
+impl Readers {
+    /// In the order of the shards.
+    pub fn new(readers: impl IntoIterator<Item = Reader>) -> Readers {
+        Readers(Mutex::new(readers.into_iter().map(Some).collect()))
+    }
+
+    /// The reader of this shard; each only once.
+    pub fn take(&self, shard: u16) -> Option<Reader> {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.get_mut(usize::from(shard)).and_then(Option::take)
+    }
 }
 
 /// A final transaction, as the shards need it.

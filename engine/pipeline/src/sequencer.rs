@@ -18,7 +18,9 @@ use proto::{Code, Decode, JuteError, Millis, Op, Reader, SessionId, Txn, TxnHead
 use tree::Writer;
 
 use crate::guard::Guard;
-use crate::message::{Answer, Body, Changes, Commit, ConnRef, Item, MemberResult, OpenedSession, Pulse, WriteRequest};
+use crate::message::{
+    Answer, Body, Changes, Commit, ConnRef, Item, MemberResult, OpenedSession, Origin, Pulse, WriteRequest,
+};
 use crate::prepare::{self, Caller, Context, Refusal};
 use crate::session_table::{Session, SessionTable};
 
@@ -85,14 +87,16 @@ pub struct SnapshotPoint {
 
 /// See the module's page.
 pub struct Sequencer<G> {
-    tree: Writer,
-    sessions: SessionTable,
+    pub(crate) tree: Writer,
+    pub(crate) sessions: SessionTable,
     guard: G,
     settings: Settings,
-    prepared: Zxid,
-    committed: Zxid,
+    pub(crate) prepared: Zxid,
+    pub(crate) committed: Zxid,
     /// Items with the zxid behind which they are released.
-    pending: VecDeque<(Zxid, Item)>,
+    pub(crate) pending: VecDeque<(Zxid, Item)>,
+    /// Transactions among them.
+    pub(crate) in_flight: i64,
     digests: VecDeque<DigestAt>,
 }
 
@@ -107,6 +111,7 @@ impl<G: Guard> Sequencer<G> {
             prepared: last,
             committed: last,
             pending: VecDeque::new(),
+            in_flight: 0,
             digests: VecDeque::new(),
         }
     }
@@ -138,7 +143,7 @@ impl<G: Guard> Sequencer<G> {
 
     /// Transactions prepared but not final.
     pub fn in_flight(&self) -> i64 {
-        self.prepared.0 - self.committed.0
+        self.in_flight
     }
 
     /// The digest history, oldest first.
@@ -154,14 +159,15 @@ impl<G: Guard> Sequencer<G> {
 
     /// A write from a client.
     pub fn write(&mut self, request: &WriteRequest, now: Now, log: &mut impl TxnSink) {
-        let caller = Caller { session: request.session, conn: Some(request.conn), ids: &request.ids };
+        let caller = Caller { session: request.session, from: Some(request.from), ids: &request.ids };
         if request.op == Op::CloseSession {
             let known = self.sessions.get(request.session);
-            if known.is_some_and(|session| session.owner.is_some() && session.owner != Some(request.conn)) {
-                self.push(Item::Close(request.conn));
-                return;
+            let moved = known.is_some_and(|session| session.owner.is_some() && session.owner != Some(request.from));
+            match request.from {
+                Origin::Conn(conn) if moved => self.push(Item::Close(conn)),
+                // As in Java, a learner's word is enough.
+                _ => self.close_session(request.session, Some((request.from, request.xid)), now, log),
             }
-            self.close_session(request.session, Some((request.conn, request.xid)), now, log);
             return;
         }
         let header = self.header(request.session, request.xid, request.op, now);
@@ -169,7 +175,7 @@ impl<G: Guard> Sequencer<G> {
         let savepoint = ctx.tree.savepoint();
         let refused = match dispatch(&mut ctx, request.op, &request.body, caller, &header) {
             Ok(done) => {
-                let answer = Some((request.conn, request.xid, Code::Ok, done.body));
+                let answer = request.from.conn().map(|conn| (conn, request.xid, Code::Ok, done.body));
                 if self.finish(&header, done.op, &done.txn, done.changes, None, answer, log) {
                     return;
                 }
@@ -178,9 +184,12 @@ impl<G: Guard> Sequencer<G> {
                 Code::MarshallingError
             }
             Err(Refusal::Code(code)) => code,
-            Err(Refusal::Moved) => return self.push(Item::Close(request.conn)),
+            Err(Refusal::Moved) => match request.from {
+                Origin::Conn(conn) => return self.push(Item::Close(conn)),
+                Origin::Learner(_) => Code::SessionMoved,
+            },
         };
-        let answer = Some((request.conn, request.xid, refused, Body::None));
+        let answer = request.from.conn().map(|conn| (conn, request.xid, refused, Body::None));
         self.finish(&header, Op::Error, &Txn::error(refused), Changes::default(), None, answer, log);
     }
 
@@ -188,36 +197,36 @@ impl<G: Guard> Sequencer<G> {
     pub fn open_session(
         &mut self,
         id: SessionId,
-        conn: ConnRef,
+        from: Origin,
         timeout_ms: i32,
         pulse: Arc<Pulse>,
         now: Now,
         log: &mut impl TxnSink,
     ) {
         let header = self.header(id, Xid(0), Op::CreateSession, now);
-        let session = Session { timeout_ms, owner: Some(conn) };
-        self.sessions.insert(id, session);
+        self.sessions.open(header.zxid, id, Session { timeout_ms, owner: Some(from) });
         let txn = Txn::CreateSession { timeout_ms };
         let body = Body::Session(Some(OpenedSession { session: id, timeout_ms, pulse }));
-        let answer = Some((conn, Xid(0), Code::Ok, body));
+        let answer = from.conn().map(|conn| (conn, Xid(0), Code::Ok, body));
         self.finish(&header, Op::CreateSession, &txn, Changes::default(), None, answer, log);
     }
 
     /// A client whose password was right has its session back. The connection that had it is closed first. No transaction.
     pub fn attach_session(&mut self, opened: OpenedSession, conn: ConnRef) {
         let owner = self.sessions.get_mut(opened.session).map(|session| &mut session.owner);
-        if let Some(old) = owner.and_then(|owner| owner.replace(conn)).filter(|old| *old != conn) {
+        let before = owner.and_then(|owner| owner.replace(Origin::Conn(conn)));
+        if let Some(old) = before.and_then(Origin::conn).filter(|old| *old != conn) {
             self.push(Item::Close(old));
         }
         self.answer(conn, Xid(0), Body::Session(Some(opened)));
     }
 
-    /// Ends a session: by its client (`conn` waits), or because it expired.
-    pub fn close_session(&mut self, id: SessionId, client: Option<(ConnRef, Xid)>, now: Now, log: &mut impl TxnSink) {
+    /// Ends a session: by its client (which waits), or because it expired.
+    pub fn close_session(&mut self, id: SessionId, client: Option<(Origin, Xid)>, now: Now, log: &mut impl TxnSink) {
         let xid = client.map_or(Xid(0), |(_, xid)| xid);
         let header = self.header(id, xid, Op::CloseSession, now);
-        let answer = || client.map(|(conn, xid)| (conn, xid, Code::Ok, Body::None));
-        let closing = self.sessions.remove(id).and_then(|session| session.owner);
+        let answer = || client.and_then(|(from, xid)| Some((from.conn()?, xid, Code::Ok, Body::None)));
+        let closing = self.sessions.close(header.zxid, id).and_then(|session| session.owner).and_then(Origin::conn);
         let bytes: usize = self.tree.ephemerals_of(id).map(|path| path.len() + 4).sum();
         if self.settings.close_session_txn && bytes <= self.settings.record_bytes_max {
             let savepoint = self.tree.savepoint();
@@ -268,15 +277,18 @@ impl<G: Guard> Sequencer<G> {
         if zxid > self.committed {
             self.committed = zxid;
             self.tree.commit(zxid);
+            self.sessions.commit(zxid);
         }
         while self.pending.front().is_some_and(|(behind, _)| *behind <= self.committed) {
             if let Some((_, item)) = self.pending.pop_front() {
+                self.in_flight -= i64::from(matches!(item, Item::Commit(_)));
                 out.push(item);
             }
         }
     }
 
-    fn push(&mut self, item: Item) {
+    pub(crate) fn push(&mut self, item: Item) {
+        self.in_flight += i64::from(matches!(item, Item::Commit(_)));
         self.pending.push_back((self.prepared, item));
     }
 
@@ -302,15 +314,29 @@ impl<G: Guard> Sequencer<G> {
             return false;
         }
         self.prepared = zxid;
+        self.remember_digest(zxid, digest);
+        let answer = answer.map(|(conn, xid, code, body)| Answer { conn, xid, zxid, code, body });
+        self.push(Item::Commit(Commit { zxid, changes, closing, answer }));
+        true
+    }
+}
+
+impl<G> Sequencer<G> {
+    pub(crate) fn remember_digest(&mut self, zxid: Zxid, digest: Option<u64>) {
         if let Some(digest) = digest.filter(|_| zxid.0 % DIGEST_EVERY == 0) {
             if self.digests.len() == DIGESTS_MAX {
                 self.digests.pop_front();
             }
             self.digests.push_back(DigestAt { zxid, digest });
         }
-        let answer = answer.map(|(conn, xid, code, body)| Answer { conn, xid, zxid, code, body });
-        self.push(Item::Commit(Commit { zxid, changes, closing, answer }));
-        true
+    }
+
+    pub(crate) fn forget_digests(&mut self, after: Zxid) {
+        while self.digests.pop_back_if(|at| at.zxid > after).is_some() {}
+    }
+
+    pub(crate) fn has_digests(&self) -> bool {
+        self.settings.digest
     }
 }
 

@@ -12,6 +12,7 @@
 //! What is absent: sockets, files, clocks, threads. The same structs run in the product and under a simulator.
 #![forbid(unsafe_code)]
 
+pub mod ensemble;
 pub mod limits;
 pub mod report;
 pub mod seldom;
@@ -22,6 +23,7 @@ pub mod stream;
 pub mod word;
 pub mod write_stage;
 
+pub use ensemble::Mode;
 pub use limits::Limits;
 pub use seldom::Seldom;
 pub use settings::{ShardSettings, WriteSettings};

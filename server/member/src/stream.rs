@@ -37,6 +37,10 @@ impl Sender {
         if !items.is_empty() {
             for item in &items {
                 let (answered, closing) = match item {
+                    Item::Serve(_) | Item::Tree(_) => {
+                        self.concerned.fill(true);
+                        continue;
+                    }
                     Item::Commit(commit) => (commit.answer.as_ref().map(|answer| answer.conn), commit.closing),
                     Item::Answer(answer) => (Some(answer.conn), None),
                     Item::Close(conn) => (None, Some(*conn)),

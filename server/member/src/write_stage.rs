@@ -5,7 +5,8 @@
 //!        session clock ──▲  ▲── reaper of containers and TTL znodes
 //! ```
 //!
-//! On a standalone server durable is committed. Nothing is published before.
+//! On a standalone server durable is committed. Nothing is published before. As a member of an ensemble it is led by a
+//! [`quorum::Peer`]; see [`crate::ensemble`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,14 +15,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use auth::Auth;
 use pipeline::message::OpenedSession;
 use pipeline::sequencer::SnapshotPoint;
-use pipeline::{Body, Guard, Now, Sequencer, ToSequencer, TxnSink};
+use pipeline::{Body, Guard, Now, Origin, Sequencer, ToSequencer, TxnSink};
 use proto::acl::RawAcl;
 use proto::stat::Owner;
-use proto::{Acl, Code, Id, Millis, SessionId, Txn, TxnHeader, Xid, Zxid};
+use proto::txn::put_digest;
+use proto::{Acl, Code, Encode, Id, Millis, SessionId, Txn, TxnHeader, Xid, Zxid};
 use queue::Consumer;
+use quorum::replica::Payload;
 use sessions::{Ids, Tracker};
-use wal::{AppendError, Log, LogWrite};
+use wal::{AppendError, Log, LogWrite, SegmentId};
 
+use crate::ensemble::{Ensemble, Mode};
 use crate::report::WriteReport;
 use crate::settings::WriteSettings;
 use crate::stats::Gauges;
@@ -61,11 +65,37 @@ impl Guard for Rules {
     }
 }
 
-struct Sink<'l>(&'l mut Log);
+pub(crate) struct Sink<'l> {
+    log: &'l mut Log,
+    /// In an ensemble the same bytes go to the peers.
+    captured: Option<&'l mut Vec<(Zxid, Payload)>>,
+}
+
+impl<'l> Sink<'l> {
+    pub(crate) fn new(log: &'l mut Log, ensemble: &'l mut Option<Box<Ensemble>>) -> Sink<'l> {
+        Sink { log, captured: ensemble.as_deref_mut().map(|ensemble| &mut ensemble.captured) }
+    }
+}
 
 impl TxnSink for Sink<'_> {
     fn append(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<u64>) -> bool {
-        match self.0.append(header, txn, digest) {
+        let appended = match &mut self.captured {
+            None => self.log.append(header, txn, digest),
+            Some(captured) => {
+                let mut payload = Vec::with_capacity(256);
+                header.encode(&mut payload);
+                txn.encode(&mut payload);
+                if let Some(digest) = digest {
+                    put_digest(&mut payload, digest);
+                }
+                let appended = self.log.append_payload(header.zxid, &payload);
+                if appended.is_ok() {
+                    captured.push((header.zxid, payload.into()));
+                }
+                appended
+            }
+        };
+        match appended {
             Ok(()) => true,
             Err(AppendError::TooLarge { .. }) => false,
             Err(AppendError::Full) => unreachable!("the log is asked for room before a request is taken"),
@@ -79,36 +109,47 @@ pub enum Effect {
     WakeShard(u16),
     /// Write a snapshot of `tree`, which is pinned at the point's zxid; then call [`WriteStage::snapshot_done`].
     Snapshot(SnapshotPoint, tree::Reader),
+    /// For the links to other members.
+    Peer(quorum::effect::Effect),
+    /// The log does not use this file any more.
+    CloseSegment(SegmentId),
 }
 
 /// See the module's page.
 pub struct WriteStage {
-    sequencer: Sequencer<Rules>,
-    tracker: Tracker,
-    ids: Ids,
-    log: Log,
-    inlets: Vec<Consumer<ToSequencer>>,
+    pub(crate) sequencer: Sequencer<Rules>,
+    pub(crate) tracker: Tracker,
+    pub(crate) ids: Ids,
+    pub(crate) log: Log,
+    pub(crate) inlets: Vec<Consumer<ToSequencer>>,
     stream: Sender,
     settings: WriteSettings,
-    gauges: Arc<Gauges>,
+    pub(crate) gauges: Arc<Gauges>,
     entropy: u64,
-    snapshots: SnapshotClock,
+    pub(crate) snapshots: SnapshotClock,
     reaper: Reaper,
     /// Sessions that expired, or ended before a crash: their closeSession waits for room in the log.
-    ended: VecDeque<SessionId>,
+    pub(crate) ended: VecDeque<SessionId>,
+    /// `None` on a standalone server.
+    pub(crate) ensemble: Option<Box<Ensemble>>,
+    /// Effects that come up where there is no list at hand.
+    pub(crate) ens_effects: Vec<Effect>,
+    /// The time of the call under way.
+    pub(crate) now: Now,
     /// Since when the next group waits, with a `flushDelay`.
     group_since: Option<Millis>,
 }
 
 /// When the next snapshot is due (disk-formats.md §7).
-struct SnapshotClock {
-    txns: u64,
+pub(crate) struct SnapshotClock {
+    pub(crate) txns: u64,
     bytes_at_last: u64,
     txns_due: u64,
     bytes_due: u64,
     /// A snapshot waits for its zxid to be final, or is being written.
-    waiting: Option<SnapshotPoint>,
+    pub(crate) waiting: Option<SnapshotPoint>,
     busy: bool,
+    writing: bool,
     /// The last round, and when the last snapshot became due.
     now: Millis,
     last: Option<Millis>,
@@ -143,11 +184,14 @@ pub struct Parts {
     pub entropy: u64,
     /// Transactions that lie in the log behind the last snapshot.
     pub replayed: u64,
+    /// For a member of an ensemble.
+    pub ensemble: Option<crate::ensemble::Parts>,
 }
 
 impl WriteStage {
     /// A write stage; call [`WriteStage::start`] next.
     pub fn new(parts: Parts, now: Now) -> WriteStage {
+        let last = parts.sequencer.prepared();
         let mut stage = WriteStage {
             sequencer: parts.sequencer,
             tracker: parts.tracker,
@@ -162,6 +206,7 @@ impl WriteStage {
                 bytes_due: 0,
                 waiting: None,
                 busy: false,
+                writing: false,
                 now: now.mono,
                 last: None,
             },
@@ -174,8 +219,12 @@ impl WriteStage {
             gauges: parts.gauges,
             entropy: parts.entropy,
             ended: VecDeque::new(),
+            ensemble: parts.ensemble.map(|parts| Box::new(Ensemble::new(parts, last))),
+            ens_effects: Vec::new(),
+            now,
             group_since: None,
         };
+        stage.log.hold(stage.ensemble.is_some());
         stage.schedule_snapshot();
         stage.snapshots.txns = parts.replayed;
         stage
@@ -184,22 +233,37 @@ impl WriteStage {
     /// Ends what a crash left over: ephemerals whose session is gone are deleted by a transaction. Those for which the log has
     /// no room yet follow in [`WriteStage::step`].
     pub fn start(&mut self, now: Now) {
+        if self.ensemble.is_some() {
+            self.with_peer(|peer, stage| peer.start(stage, now));
+        } else {
+            self.close_orphans();
+            self.close_ended(now);
+        }
+        self.tell_gauges();
+    }
+
+    /// Ephemerals whose session is gone are to be deleted.
+    pub(crate) fn close_orphans(&mut self) {
         let sessions: Vec<SessionId> = self.sequencer.tree().sessions_with_ephemerals().collect();
         let orphaned = sessions.into_iter().filter(|id| self.sequencer.sessions().get(*id).is_none());
         for session in orphaned {
             tracing::info!(%session, "deleting ephemerals of a session that no longer exists");
             self.ended.push_back(session);
         }
-        self.close_ended(now);
-        self.tell_gauges();
     }
 
     /// Takes requests and runs what is due. True if it should be called again at once.
     pub fn step(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         self.snapshots.now = now.mono;
+        self.now = now;
+        self.ensemble_step(now);
         let more = self.take_requests(now);
-        self.expire_sessions(now);
-        self.reap(now);
+        if self.orders() {
+            self.expire_sessions(now);
+            self.reap(now);
+        }
+        self.hand_on(now);
+        self.peer_effects(effects);
         self.publish(effects);
         more
     }
@@ -210,10 +274,17 @@ impl WriteStage {
             // No event tells that a shard made room again.
             return Millis(0);
         }
+        let peer = self.ensemble.as_deref().map(|ensemble| ensemble.peer().next_deadline());
         let expiry = self.tracker.next_expiry();
-        let reap = if self.reaper.candidates.is_empty() { self.reaper.next_look } else { self.reaper.next_reap };
+        let reap = if !self.orders() {
+            Millis(i64::MAX)
+        } else if self.reaper.candidates.is_empty() {
+            self.reaper.next_look
+        } else {
+            self.reaper.next_reap
+        };
         let group = self.group_since.map(|since| since.plus(self.settings.flush_delay_ms));
-        [expiry, group, self.log.next_time()].into_iter().flatten().fold(reap, Millis::min)
+        [expiry, group, self.log.next_time(), peer].into_iter().flatten().fold(reap, Millis::min)
     }
 
     /// The next write of the log, if one should be issued now. With a `flushDelay` a group waits for company first.
@@ -236,7 +307,19 @@ impl WriteStage {
 
     /// All transactions up to `zxid` are durable.
     pub fn durable(&mut self, zxid: Zxid, effects: &mut Vec<Effect>) {
-        let mut items = Vec::new();
+        if self.ensemble.is_some() {
+            let now = self.now;
+            self.hand_on(now);
+            self.with_peer(|peer, stage| peer.durable(zxid, stage, now));
+            self.peer_effects(effects);
+            self.publish(effects);
+        } else {
+            self.release(zxid, Vec::new(), effects);
+        }
+    }
+
+    /// Everything up to `zxid` is final: the shards hear of it.
+    fn release(&mut self, zxid: Zxid, mut items: Vec<pipeline::Item>, effects: &mut Vec<Effect>) {
         self.sequencer.committed(zxid, &mut items);
         // Before the shards hear of it: a snapshot pins its zxid while nothing can have passed it.
         self.snapshot_if_due(effects);
@@ -247,11 +330,12 @@ impl WriteStage {
     /// The snapshot was written, or could not be.
     pub fn snapshot_done(&mut self) {
         self.snapshots.busy = false;
+        self.snapshots.writing = false;
     }
 
     /// Is there work that no event will announce?
     pub fn has_requests(&self) -> bool {
-        self.accepts() && self.inlets.iter().any(|inlet| !inlet.is_empty())
+        (self.accepts() || !self.orders()) && self.inlets.iter().any(|inlet| !inlet.is_empty())
     }
 
     /// Does a shard lag so far behind that the stream is held up? No requests are taken meanwhile.
@@ -261,7 +345,8 @@ impl WriteStage {
 
     /// Transactions that are not durable, or items that are not published: a shutdown waits for them.
     pub fn is_busy(&self) -> bool {
-        self.sequencer.in_flight() > 0
+        let decided = self.mode() != Some(Mode::Looking);
+        decided && self.sequencer.in_flight() > 0
             || self.stream.is_backed_up()
             || self.inlets.iter().any(|inlet| !inlet.is_empty())
     }
@@ -284,7 +369,7 @@ impl WriteStage {
         WriteReport { buckets, ephemerals, digests }
     }
 
-    fn accepts(&self) -> bool {
+    pub(crate) fn accepts(&self) -> bool {
         !self.stream.is_backed_up()
             && self.sequencer.in_flight() < IN_FLIGHT_MAX
             && self.log.can_accept(self.log.payload_bytes_max())
@@ -294,7 +379,8 @@ impl WriteStage {
         let mut more = false;
         for at in 0..self.inlets.len() {
             for taken in 0..REQUESTS_PER_TURN {
-                if !self.accepts() {
+                // A learner's log takes what its leader says; a member without a leader takes nothing, and throws it away.
+                if self.orders() && !self.accepts() || self.stream.is_backed_up() {
                     return false;
                 }
                 if taken % WARM_TOGETHER == 0 {
@@ -320,7 +406,12 @@ impl WriteStage {
     }
 
     fn handle(&mut self, message: ToSequencer, now: Now) {
-        let mut log = Sink(&mut self.log);
+        match self.mode() {
+            Some(Mode::Looking) => return,
+            Some(Mode::Learning) => return self.forward(message),
+            Some(Mode::Leading) | None => {}
+        }
+        let mut log = Sink::new(&mut self.log, &mut self.ensemble);
         match message {
             ToSequencer::Write(request) => {
                 self.snapshots.txns += 1;
@@ -335,7 +426,7 @@ impl WriteStage {
                 let sequencer = &mut self.sequencer;
                 let id = self.ids.next(|id| sequencer.sessions().get(id).is_some());
                 let pulse = self.tracker.open(id, timeout_ms, now.mono);
-                sequencer.open_session(id, conn, timeout_ms, pulse, now, &mut log);
+                sequencer.open_session(id, Origin::Conn(conn), timeout_ms, pulse, now, &mut log);
             }
             ToSequencer::Attach { conn, session, timeout_ms } => {
                 match self.tracker.reattach(session, timeout_ms, now.mono) {
@@ -373,7 +464,8 @@ impl WriteStage {
                 || self.sequencer.tree().ephemerals_of(session).next().is_some();
             if exists {
                 self.snapshots.txns += 1;
-                self.sequencer.close_session(session, None, now, &mut Sink(&mut self.log));
+                let mut sink = Sink::new(&mut self.log, &mut self.ensemble);
+                self.sequencer.close_session(session, None, now, &mut sink);
             }
         }
     }
@@ -389,7 +481,8 @@ impl WriteStage {
             self.reaper.next_reap = now.mono.plus(60_000 / i64::from(self.settings.container_per_minute.max(1)));
             tracing::debug!(path, "deleting an empty container or expired TTL znode");
             self.snapshots.txns += 1;
-            self.sequencer.reap(&path, now, &mut Sink(&mut self.log));
+            let mut sink = Sink::new(&mut self.log, &mut self.ensemble);
+            self.sequencer.reap(&path, now, &mut sink);
         }
     }
 
@@ -413,7 +506,14 @@ impl WriteStage {
     /// Releases what needs no new durability: answers that stand behind transactions which are final already.
     fn publish(&mut self, effects: &mut Vec<Effect>) {
         let committed = self.sequencer.committed_zxid();
-        self.durable(committed, effects);
+        effects.append(&mut self.ens_effects);
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return self.release(committed, Vec::new(), effects) };
+        let (items, final_to) = (ensemble.take_out(), ensemble.final_to(self.log.durable()));
+        self.release(final_to.max(committed), items, effects);
+        let committed = self.sequencer.committed_zxid();
+        if let Some(ensemble) = self.ensemble.as_deref_mut() {
+            ensemble.trim(committed);
+        }
     }
 
     fn random(&mut self) -> u64 {
@@ -439,7 +539,9 @@ impl WriteStage {
         let due = self.snapshots.txns > self.snapshots.txns_due || bytes > self.snapshots.bytes_due;
         let pause_ms = self.settings.snap_count as i64 / SNAPSHOT_TXNS_PER_MS;
         let rested = self.snapshots.last.is_none_or(|last| self.snapshots.now.since(last) >= pause_ms);
-        if due && rested && !self.snapshots.busy {
+        // Without a leader it is not known what is final.
+        let decided = self.mode() != Some(Mode::Looking);
+        if due && rested && decided && !self.snapshots.busy {
             self.snapshots.last = Some(self.snapshots.now);
             self.snapshots.waiting = Some(self.sequencer.snapshot_point());
             self.snapshots.busy = true;
@@ -447,7 +549,11 @@ impl WriteStage {
             self.schedule_snapshot();
         }
         let committed = self.sequencer.committed_zxid();
+        if self.snapshots.waiting.is_none() && !self.snapshots.writing {
+            self.snapshots.busy = false;
+        }
         if let Some(point) = self.snapshots.waiting.take_if(|point| point.zxid <= committed) {
+            self.snapshots.writing = true;
             let tree = self.sequencer.tree().pin(point.zxid);
             let tree = tree.expect("no shard has been told of a later zxid, so nothing of this one is freed");
             effects.push(Effect::Snapshot(point, tree));

@@ -80,6 +80,12 @@ pub trait Replica {
     /// All transactions up to here are durable. At least `last_logged` once the log is idle.
     fn durable(&self) -> Zxid;
 
+    /// Is everything durable, and nothing under way that would be in the way of a truncation? A member that is looking for a leader waits
+    /// for it before its first vote.
+    fn is_settled(&self) -> bool {
+        self.durable() >= self.last_logged()
+    }
+
     /// All transactions up to here are final.
     fn committed(&self) -> Zxid;
 

@@ -137,6 +137,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             tree: sequencer.tree().reader(),
             stream: receiver,
             inlet: Inlet::new(producer),
+            serving: true,
             auth: Arc::clone(&auth),
             settings: shard_settings(&config, length_max),
             stats: Arc::clone(&stats[shard]),
@@ -204,6 +205,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             gauges: Arc::clone(&gauges),
             entropy: SystemEntropy.next_u64(),
             replayed,
+            ensemble: None,
         },
         now,
     );

@@ -361,6 +361,8 @@ impl Worker {
                         }
                     }
                     Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),
+                    Effect::CloseSegment(segment) => _ = host.files.remove(&segment),
+                    Effect::Peer(_) => {}
                 }
             }
         }

@@ -64,6 +64,12 @@ impl Tracker {
         Tracker { settings, sessions: HashMap::default(), wheel: BTreeSet::new() }
     }
 
+    /// Forgets all sessions: who leads an ensemble tracks them, and does not lead any more or begins anew.
+    pub fn clear(&mut self) {
+        self.sessions.clear();
+        self.wheel.clear();
+    }
+
     /// The timeout that a client gets when it asks for this one.
     pub fn negotiate(&self, wanted_ms: i32) -> i32 {
         wanted_ms.clamp(self.settings.timeout_min_ms, self.settings.timeout_max_ms)

@@ -21,7 +21,7 @@ use tree::{NodeView, Writer};
 use crate::message::Changes;
 
 use crate::guard::Guard;
-use crate::message::{ConnRef, MemberResult};
+use crate::message::{MemberResult, Origin};
 use crate::sequencer::Settings;
 use crate::session_table::SessionTable;
 
@@ -30,7 +30,7 @@ use crate::session_table::SessionTable;
 pub(crate) enum Refusal {
     /// The client hears this code.
     Code(Code),
-    /// The session speaks through another connection by now; this one is closed without an answer.
+    /// The session speaks through another connection by now; this one is closed without an answer. A learner has it as an error.
     Moved,
 }
 
@@ -45,8 +45,8 @@ impl From<Code> for Refusal {
 pub(crate) struct Caller<'a> {
     /// The session.
     pub(crate) session: SessionId,
-    /// The connection.
-    pub(crate) conn: Option<ConnRef>,
+    /// Its connection, or the learner that has it.
+    pub(crate) from: Option<Origin>,
     /// The identities.
     pub(crate) ids: &'a [Id],
 }
@@ -86,7 +86,7 @@ impl<'s, G: Guard> Context<'s, G> {
     /// The session check that precedes everything else.
     pub(crate) fn session(&self, caller: Caller<'_>) -> Result<(), Refusal> {
         let session = self.sessions.get(caller.session).ok_or(Code::UnknownSession)?;
-        if session.owner.is_some() && session.owner != caller.conn {
+        if session.owner.is_some() && session.owner != caller.from {
             return Err(Refusal::Moved);
         }
         Ok(())

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pipeline::message::OpenedSession;
 use pipeline::{
-    Answer, Body, Commit, ConnRef, Guard, Item, Now, Pulse, Sequencer, SessionTable, Settings, TxnSink, WriteRequest,
+    Answer, Body, Commit, ConnRef, Guard, Item, Now, Origin, Pulse, Sequencer, SessionTable, Settings, TxnSink,
+    WriteRequest,
 };
 use proto::acl::RawAcl;
 use proto::jute::{put_buffer, put_int, put_string, put_vector};
@@ -66,13 +67,13 @@ impl Kit {
         };
         let sequencer = Sequencer::new(tree, SessionTable::default(), Open, settings, Zxid::ZERO);
         let mut kit = Kit { sequencer, log: Shelf { taken: Vec::new(), bytes_max: 1 << 20 } };
-        kit.sequencer.open_session(S, HERE, 4000, Arc::new(Pulse::default()), NOW, &mut kit.log);
+        kit.sequencer.open_session(S, Origin::Conn(HERE), 4000, Arc::new(Pulse::default()), NOW, &mut kit.log);
         kit
     }
 
     fn write(&mut self, conn: ConnRef, op: Op, body: Vec<u8>) {
         let ids: Arc<[Id]> = Vec::new().into();
-        let request = WriteRequest { conn, session: S, xid: Xid(9), op, ids, body: body.into() };
+        let request = WriteRequest { from: Origin::Conn(conn), session: S, xid: Xid(9), op, ids, body: body.into() };
         self.sequencer.write(&request, NOW, &mut self.log);
     }
 
@@ -107,6 +108,7 @@ fn short(item: &Item) -> String {
         }
         Item::Answer(waits) => format!("at {}: {}", waits.zxid.0, answer(waits)),
         Item::Close(conn) => format!("close {}", conn.shard),
+        Item::Serve(_) | Item::Tree(_) => unreachable!("only members of an ensemble say so"),
     }
 }
 

@@ -34,6 +34,11 @@ impl Shard {
             self.end(key);
             return;
         }
+        if !self.serving {
+            tracing::debug!("no leader, closing a new connection");
+            self.end(key);
+            return;
+        }
         if self.inlet.is_full() {
             // Nothing has been written for long. Clients give up and come again, and each time asks for one more session.
             tracing::debug!("too much waits to be written, closing a new connection");

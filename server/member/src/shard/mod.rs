@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use auth::{Auth, Outcome};
-use pipeline::{ConnRef, Now, ToSequencer, WriteRequest};
+use pipeline::{ConnRef, Now, Origin, ToSequencer, WriteRequest};
 use proto::reply::{EventType, put_header_frame, put_notification};
 use proto::request::{AuthPacket, RequestHeader};
 use proto::{Code, Decode, Id, Millis, Op, Reader, SessionId, Xid, Zxid};
@@ -152,6 +152,8 @@ pub struct Shard {
     free: Vec<u32>,
     inlet: Inlet,
     stream: Receiver,
+    /// Do clients get sessions? A member of an ensemble needs a leader for that.
+    serving: bool,
     dirty: Vec<Key>,
     /// Requests waiting in all shards, and what this one last added to it.
     outstanding_all: Arc<AtomicUsize>,
@@ -183,6 +185,8 @@ pub struct Parts {
     pub stream: Receiver,
     /// Its way to the write stage.
     pub inlet: Inlet,
+    /// Are clients served from the start? Otherwise an item of the stream says when.
+    pub serving: bool,
     /// Access rules.
     pub auth: Arc<Auth>,
     /// Limits.
@@ -212,6 +216,7 @@ impl Shard {
             free: Vec::new(),
             inlet: parts.inlet,
             stream: parts.stream,
+            serving: parts.serving,
             dirty: Vec::new(),
             outstanding_all: parts.outstanding_all,
             outstanding: 0,
@@ -706,7 +711,14 @@ impl Shard {
             Some(op) if op.is_write() && op != Op::CreateSession => {
                 let (session, ids) = (conn.session, Arc::clone(&conn.ids));
                 let (conn, bytes, body) = (self.conn_ref(key), body.len(), body.into());
-                self.inlet.push(ToSequencer::Write(WriteRequest { conn, session, xid, op, ids, body }));
+                self.inlet.push(ToSequencer::Write(WriteRequest {
+                    from: Origin::Conn(conn),
+                    session,
+                    xid,
+                    op,
+                    ids,
+                    body,
+                }));
                 self.wait(key, Queued::Waiting { xid, op, since: now.mono, bytes, echo: None });
                 if op == Op::CloseSession {
                     self.leave(key);

@@ -1,6 +1,6 @@
 //! Consuming the commit stream: advance, fire watches, answer, serve the reads that waited (DESIGN.md §3).
 
-use pipeline::{Answer, Body, Commit, ConnRef, Item, MemberResult, Now};
+use pipeline::{Answer, Body, Commit, ConnRef, Item, MemberResult, Now, Readers};
 use proto::jute::{Encode, put_string, put_strings};
 use proto::multi::{put_end, put_member_error, put_member_header};
 use proto::reply::{EventType, begin_frame, end_frame, put_header};
@@ -17,6 +17,8 @@ impl Shard {
                     Item::Commit(commit) => self.commit(commit, now),
                     Item::Answer(answer) => self.answer(answer, now),
                     Item::Close(conn) => self.close(*conn),
+                    Item::Serve(serves) => self.serve(*serves),
+                    Item::Tree(readers) => self.replace_tree(readers),
                 }
             }
         }
@@ -46,6 +48,26 @@ impl Shard {
         if let Some(conn) = commit.closing {
             self.close(conn);
         }
+    }
+
+    /// Without a leader nobody is served: every connection is closed, as ZooKeeper does, and whoever comes is sent away.
+    fn serve(&mut self, serves: bool) {
+        self.serving = serves;
+        if serves {
+            return;
+        }
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let talks = slot.conn.as_ref().is_some_and(|conn| conn.word.is_none());
+            let key = Key { index: index as u32, generation: slot.generation };
+            if talks {
+                self.end(key);
+            }
+        }
+    }
+
+    fn replace_tree(&mut self, readers: &Readers) {
+        self.room.tree = readers.take(self.room.id).expect("a new tree has a reader for each shard");
     }
 
     fn close(&mut self, conn: ConnRef) {

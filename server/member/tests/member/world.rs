@@ -201,6 +201,7 @@ impl World {
                 tree: sequencer.tree().reader(),
                 stream: receiver,
                 inlet: Inlet::new(producer),
+                serving: true,
                 auth: Arc::clone(&auth),
                 settings: o.shard.clone(),
                 stats: Arc::clone(&stats[id]),
@@ -226,6 +227,7 @@ impl World {
             gauges: Arc::clone(&gauges),
             entropy: 3,
             replayed: before.replayed,
+            ensemble: None,
         };
         let mut stage = WriteStage::new(parts, now);
         stage.start(now);

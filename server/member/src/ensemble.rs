@@ -1,0 +1,764 @@
+//! The write stage of a member of an ensemble: what [`quorum::Peer`] needs of log, tree, sessions and clients.
+//!
+//! ```text
+//!              leading                                   learning
+//!   shards ─▶ sequencer ─▶ log, proposals         shards ─▶ requests to the leader
+//!   learners' requests ─▶ sequencer               leader's proposals ─▶ log, tree's future
+//!   quorum ─▶ final                               leader's commits ─▶ final
+//! ```
+//!
+//! What is final is published to the shards when it is durable here as well, so that a client of this server never sees what the
+//! server could forget. Without a leader nothing moves: requests are dropped, as their connections are closed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host::Disk;
+use pipeline::message::OpenedSession;
+use pipeline::session_table::{Session, SessionTable};
+use pipeline::{Body, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
+use proto::{Millis, Op, SessionId, Sid, Xid, Zxid};
+use quorum::effect::{LinkId, Port, Ticket};
+use quorum::peer::Peer;
+use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
+use snapshot::epochs::{self, Epochs};
+use snapshot::{RestoreOptions, SnapshotJob, SnapshotWriter, Source, StreamLoader};
+
+use crate::write_stage::{Effect, WriteStage};
+
+/// A znode, an ACL or a transaction in a snapshot stream is not larger than this, whatever a peer says.
+const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Where a member keeps what must survive.
+pub struct Store {
+    /// The way to the disk.
+    pub disk: Arc<dyn Disk>,
+    /// Snapshots and epochs.
+    pub data_dir: PathBuf,
+    /// The log.
+    pub log_dir: PathBuf,
+    /// As the database was restored at the start.
+    pub options: RestoreOptions,
+}
+
+/// What makes a write stage a member of an ensemble.
+pub struct Parts {
+    /// Election and ZAB.
+    pub peer: Peer,
+    /// As loaded at the start.
+    pub epochs: Epochs,
+    /// Log directory and snapshots.
+    pub store: Store,
+    /// How many clients there are of a server that leads: with `leaderServes=no` none.
+    pub leader_serves: bool,
+    /// `commitLogCount`: final transactions that stay in memory for learners that lag behind.
+    pub history_max: usize,
+}
+
+/// What the member is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// It has no leader.
+    Looking,
+    /// It makes the order.
+    Leading,
+    /// It takes it from a leader.
+    Learning,
+}
+
+/// A request of a learner that waits for room in the log.
+pub(crate) enum Remote {
+    Request(Forwarded),
+    Sync,
+}
+
+struct Local {
+    timeout_ms: i32,
+    pulse: Arc<Pulse>,
+    told: Millis,
+}
+
+/// See the module's page.
+pub(crate) struct Ensemble {
+    /// `None` while it is called.
+    peer: Option<Box<Peer>>,
+    pub(crate) mode: Mode,
+    store: Store,
+    epochs: Epochs,
+    leader_serves: bool,
+    history_max: usize,
+    history: History,
+    /// Transactions of the sequencer that the peer has not been told of.
+    pub(crate) captured: Vec<(Zxid, Payload)>,
+    /// For the shards, before anything that becomes final later.
+    out: Vec<Item>,
+    /// The quorum's word. What is final here is also durable here.
+    final_to: Zxid,
+    /// Proposals that the log had no room for.
+    backlog: VecDeque<(Zxid, Payload)>,
+    remote: VecDeque<(Sid, Remote)>,
+    /// Requests that were forwarded, by session, in their order.
+    claims: BTreeMap<SessionId, VecDeque<(Xid, ConnRef)>>,
+    opening: BTreeMap<SessionId, (ConnRef, i32)>,
+    revalidating: BTreeMap<SessionId, VecDeque<(ConnRef, i32)>>,
+    syncs: VecDeque<(ConnRef, Xid)>,
+    /// Sessions of this server's clients, while it learns.
+    local: BTreeMap<SessionId, Local>,
+    loading: Option<(Zxid, StreamLoader)>,
+    /// The last transaction before the epoch that is served.
+    before_epoch: Zxid,
+    mismatch_said: bool,
+}
+
+impl Ensemble {
+    pub(crate) fn new(parts: Parts, last: Zxid) -> Ensemble {
+        Ensemble {
+            peer: Some(Box::new(parts.peer)),
+            mode: Mode::Looking,
+            store: parts.store,
+            epochs: parts.epochs,
+            leader_serves: parts.leader_serves,
+            history_max: parts.history_max,
+            history: History { txns: VecDeque::new(), last },
+            captured: Vec::new(),
+            out: Vec::new(),
+            final_to: Zxid::ZERO,
+            backlog: VecDeque::new(),
+            remote: VecDeque::new(),
+            claims: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            revalidating: BTreeMap::new(),
+            syncs: VecDeque::new(),
+            local: BTreeMap::new(),
+            loading: None,
+            before_epoch: last,
+            mismatch_said: false,
+        }
+    }
+
+    /// Election and ZAB, to be asked.
+    pub(crate) fn peer(&self) -> &Peer {
+        self.peer.as_deref().expect("nobody asks while the peer is called")
+    }
+
+    /// What is final, as far as the log has it.
+    pub(crate) fn final_to(&self, durable: Zxid) -> Zxid {
+        self.final_to.min(durable)
+    }
+
+    /// What the shards must hear first.
+    pub(crate) fn take_out(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn remember(&mut self, zxid: Zxid, payload: Payload) {
+        self.history.last = zxid;
+        self.history.txns.push_back((zxid, payload));
+    }
+
+    pub(crate) fn trim(&mut self, committed: Zxid) {
+        while self.history.txns.len() > self.history_max
+            && self.history.txns.pop_front_if(|(zxid, _)| *zxid <= committed).is_some()
+        {}
+    }
+
+    /// The client that waits here for a transaction, if one does.
+    fn claim(&mut self, header: &proto::TxnHeader, now: Now) -> Option<Waiting> {
+        if header.op == Op::CreateSession {
+            let (conn, timeout_ms) = self.opening.remove(&header.session)?;
+            let pulse = self.attach(header.session, timeout_ms, now);
+            let opened = OpenedSession { session: header.session, timeout_ms, pulse };
+            return Some(Waiting { conn, xid: Xid(0), body: Some(Body::Session(Some(opened))) });
+        }
+        let claims = self.claims.get_mut(&header.session)?;
+        let (xid, conn) = claims.pop_front_if(|(xid, _)| *xid == header.cxid)?;
+        if claims.is_empty() {
+            self.claims.remove(&header.session);
+        }
+        Some(Waiting { conn, xid, body: None })
+    }
+
+    fn attach(&mut self, session: SessionId, timeout_ms: i32, now: Now) -> Arc<Pulse> {
+        let local = self.local.entry(session).or_insert_with(|| Local {
+            timeout_ms,
+            pulse: Arc::new(Pulse::new(now.mono)),
+            told: Millis(i64::MIN),
+        });
+        local.timeout_ms = timeout_ms;
+        local.pulse.beat(now.mono);
+        Arc::clone(&local.pulse)
+    }
+}
+
+struct Stream {
+    zxid: Zxid,
+    writer: SnapshotWriter<Vec<u8>>,
+}
+
+impl SnapshotStream for Stream {
+    fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    fn fill(&mut self, out: &mut Vec<u8>, budget: usize) -> bool {
+        let done = self.writer.step(budget).expect("memory takes what is written to it");
+        out.append(self.writer.out());
+        done
+    }
+}
+
+impl WriteStage {
+    fn ens(&mut self) -> &mut Ensemble {
+        self.ensemble.as_deref_mut().expect("only a member of an ensemble has a peer")
+    }
+
+    /// Calls the peer with the rest of the stage as its replica.
+    pub(crate) fn with_peer(&mut self, call: impl FnOnce(&mut Peer, &mut WriteStage)) {
+        let Some(mut peer) = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.peer.take()) else { return };
+        call(&mut peer, self);
+        self.ens().peer = Some(peer);
+    }
+
+    /// A peer connected to one of this member's ports.
+    pub fn peer_accepted(&mut self, port: Port, link: LinkId, now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.accepted(port, link, stage, now));
+    }
+
+    /// A connection was made.
+    pub fn peer_connected(&mut self, ticket: Ticket, link: LinkId, now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.connected(ticket, link, stage, now));
+    }
+
+    /// A connection could not be made.
+    pub fn peer_connect_failed(&mut self, ticket: Ticket, why: &str, now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.connect_failed(ticket, why, stage, now));
+    }
+
+    /// Bytes came from a peer.
+    pub fn peer_received(&mut self, link: LinkId, bytes: &[u8], now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.received(link, bytes, stage, now));
+    }
+
+    /// A link is gone, and it was not this side that closed it.
+    pub fn peer_closed(&mut self, link: LinkId, now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.closed(link, stage, now));
+    }
+
+    /// Something that was sent has left; so much has not.
+    pub fn peer_drained(&mut self, link: LinkId, unsent_bytes: usize, now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.drained(link, unsent_bytes, stage, now));
+    }
+
+    /// Why the process must end, if it must.
+    pub fn peer_failed(&self) -> Option<String> {
+        self.ensemble.as_deref().and_then(|ensemble| ensemble.peer().failed())
+    }
+
+    /// Election and ZAB, to be asked; `None` on a standalone server.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.ensemble.as_deref().map(Ensemble::peer)
+    }
+
+    /// What the member is doing; `None` on a standalone server.
+    pub fn mode(&self) -> Option<Mode> {
+        self.ensemble.as_deref().map(|ensemble| ensemble.mode)
+    }
+
+    /// May this server make transactions of its own accord?
+    pub(crate) fn orders(&self) -> bool {
+        self.mode().is_none_or(|mode| mode == Mode::Leading)
+    }
+
+    /// What a member does in each round besides a standalone server's work.
+    pub(crate) fn ensemble_step(&mut self, now: Now) {
+        if self.ensemble.as_deref().is_some_and(|ensemble| ensemble.peer().next_deadline() <= now.mono) {
+            self.with_peer(|peer, stage| peer.tick(stage, now));
+        }
+        self.log_backlog();
+        while self.orders() && self.accepts() {
+            let Some((from, remote)) = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.remote.pop_front())
+            else {
+                break;
+            };
+            match remote {
+                Remote::Request(request) => self.order(from, request, now),
+                Remote::Sync => {
+                    self.hand_on(now);
+                    let behind = self.sequencer.prepared();
+                    self.with_peer(|peer, _| peer.sync_reached(from, behind));
+                }
+            }
+        }
+    }
+
+    /// Tells the peer what the sequencer made, and the world what the peer wants.
+    pub(crate) fn hand_on(&mut self, now: Now) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        let captured = std::mem::take(&mut ensemble.captured);
+        for (zxid, payload) in captured {
+            let ensemble = self.ens();
+            ensemble.remember(zxid, Arc::clone(&payload));
+            if let Some(peer) = ensemble.peer.as_deref_mut() {
+                peer.proposed(zxid, &payload, now);
+            }
+        }
+    }
+
+    pub(crate) fn peer_effects(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(peer) = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.peer.as_deref_mut()) {
+            effects.extend(peer.effects().into_iter().map(Effect::Peer));
+        }
+    }
+
+    fn log_backlog(&mut self) {
+        while let Some(ensemble) = self.ensemble.as_deref_mut()
+            && let Some((zxid, payload)) = ensemble.backlog.front()
+        {
+            if !self.log.can_accept(payload.len()) || self.log.append_payload(*zxid, payload).is_err() {
+                return;
+            }
+            ensemble.backlog.pop_front();
+        }
+    }
+
+    /// A learner's request becomes a transaction.
+    fn order(&mut self, from: Sid, request: Forwarded, now: Now) {
+        let session = request.session;
+        self.snapshots.txns += 1;
+        match request.op {
+            Op::CreateSession => {
+                let timeout_ms = request.body.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+                let pulse = self.tracker.open(session, timeout_ms, now.mono);
+                let mut sink = crate::write_stage::Sink::new(&mut self.log, &mut self.ensemble);
+                self.sequencer.open_session(session, Origin::Learner(from), timeout_ms, pulse, now, &mut sink);
+            }
+            op => {
+                let request = WriteRequest {
+                    from: Origin::Learner(from),
+                    session,
+                    xid: request.xid,
+                    op,
+                    ids: request.ids.into(),
+                    body: request.body.into(),
+                };
+                let mut sink = crate::write_stage::Sink::new(&mut self.log, &mut self.ensemble);
+                self.sequencer.write(&request, now, &mut sink);
+                if op == Op::CloseSession && self.sequencer.sessions().get(session).is_none() {
+                    self.tracker.close(session);
+                }
+            }
+        }
+    }
+
+    /// A request of one of this learner's clients goes to the leader.
+    pub(crate) fn forward(&mut self, message: ToSequencer) {
+        match message {
+            ToSequencer::Write(request) => {
+                let Origin::Conn(conn) = request.from else { return };
+                let owner = self.sequencer.sessions().get(request.session).and_then(|session| session.owner);
+                if owner.is_some_and(|owner| owner != request.from) {
+                    return self.ens().out.push(Item::Close(conn));
+                }
+                let forwarded = Forwarded {
+                    session: request.session,
+                    xid: request.xid,
+                    op: request.op,
+                    ids: request.ids.to_vec(),
+                    body: request.body.into(),
+                };
+                self.ens().claims.entry(request.session).or_default().push_back((request.xid, conn));
+                self.with_peer(|peer, _| peer.forward(forwarded));
+            }
+            ToSequencer::Open { conn, timeout_ms } => {
+                let sequencer = &mut self.sequencer;
+                let session = self.ids.next(|id| sequencer.sessions().get(id).is_some());
+                self.ens().opening.insert(session, (conn, timeout_ms));
+                let body = timeout_ms.to_be_bytes().to_vec();
+                let forwarded = Forwarded { session, xid: Xid(0), op: Op::CreateSession, ids: Vec::new(), body };
+                self.with_peer(|peer, _| peer.forward(forwarded));
+            }
+            ToSequencer::Attach { conn, session, timeout_ms } => {
+                self.ens().revalidating.entry(session).or_default().push_back((conn, timeout_ms));
+                self.with_peer(|peer, _| peer.revalidate(session, timeout_ms));
+            }
+            ToSequencer::Sync { conn, xid } => {
+                self.ens().syncs.push_back((conn, xid));
+                self.with_peer(|peer, _| peer.sync());
+            }
+            ToSequencer::Ephemerals { conn, session, xid, prefix } => {
+                let paths = self.sequencer.ephemerals(session, &prefix);
+                self.sequencer.answer(conn, xid, Body::Strings(paths));
+            }
+        }
+    }
+
+    /// All sessions are alive, and have their whole timeout before them.
+    fn revive_sessions(&mut self, now: Now) {
+        self.tracker.clear();
+        for (id, session) in self.sequencer.sessions().iter() {
+            self.tracker.open(id, session.timeout_ms, now.mono);
+        }
+    }
+
+    /// Another state of the database, all of it final: from the disk, or from a leader.
+    fn replace(&mut self, mut tree: tree::Writer, sessions: BTreeMap<SessionId, i32>, last: Zxid) {
+        let shards = self.inlets.len();
+        let readers = Readers::new((0..shards).map(|_| tree.reader()));
+        let mut table = SessionTable::default();
+        for (id, timeout_ms) in sessions {
+            table.insert(id, Session { timeout_ms, owner: None });
+        }
+        self.sequencer.replace(tree, table, last);
+        self.snapshots.waiting = None;
+        let ensemble = self.ens();
+        ensemble.out.push(Item::Tree(readers));
+        ensemble.final_to = last;
+        ensemble.history = History { txns: VecDeque::new(), last };
+        ensemble.before_epoch = last;
+    }
+
+    fn has_snapshot(&mut self, zxid: Zxid) -> bool {
+        let store = &self.ens().store;
+        let names = store.disk.list(&store.data_dir).unwrap_or_default();
+        snapshot::format::newest_first(&names).iter().any(|(at, _)| *at == zxid)
+    }
+
+    /// Cuts the log behind `to`; answers the last transaction that is left, or `None`, nothing having been done, if all files begin
+    /// behind it.
+    fn cut_log(&mut self, to: Zxid) -> io::Result<Option<Zxid>> {
+        let store = &self.ens().store;
+        let (disk, dir, read) = (Arc::clone(&store.disk), store.log_dir.clone(), store.options.read);
+        match wal::truncate(&*disk, &dir, to, read) {
+            Ok(truncated) => Ok(Some(truncated.last)),
+            Err(wal::TruncateError::NoLog(_)) => Ok(None),
+            Err(wal::TruncateError::Io { path, source }) => {
+                Err(io::Error::new(source.kind(), format!("{}: {source}", path.display())))
+            }
+        }
+    }
+}
+
+fn malformed(what: &str, why: impl std::fmt::Display) -> Refused {
+    Refused::Malformed(format!("{what}: {why}"))
+}
+
+fn remove_logs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    for (_, name) in wal::names::logs(&disk.list(dir)?).into_iter().rev() {
+        disk.remove(&dir.join(name))?;
+        disk.sync_dir(dir)?;
+    }
+    match disk.remove(&dir.join(wal::MARK_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => disk.sync_dir(dir),
+    }
+}
+
+impl Replica for WriteStage {
+    fn last_logged(&self) -> Zxid {
+        let backlog = self.ensemble.as_deref().and_then(|ensemble| ensemble.backlog.back());
+        backlog.map_or(self.log.appended(), |(zxid, _)| *zxid)
+    }
+
+    fn durable(&self) -> Zxid {
+        self.log.durable()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.log.is_quiet() && self.ensemble.as_deref().is_none_or(|ensemble| ensemble.backlog.is_empty())
+    }
+
+    fn committed(&self) -> Zxid {
+        self.sequencer.committed_zxid()
+    }
+
+    fn accepted_epoch(&self) -> i64 {
+        self.ensemble.as_deref().map_or(0, |ensemble| ensemble.epochs.accepted)
+    }
+
+    fn current_epoch(&self) -> i64 {
+        self.ensemble.as_deref().map_or(0, |ensemble| ensemble.epochs.current)
+    }
+
+    fn set_accepted_epoch(&mut self, epoch: i64) -> io::Result<()> {
+        let ensemble = self.ens();
+        epochs::set_accepted(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;
+        ensemble.epochs.accepted = epoch;
+        Ok(())
+    }
+
+    fn set_current_epoch(&mut self, epoch: i64) -> io::Result<()> {
+        let ensemble = self.ens();
+        epochs::set_current(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;
+        ensemble.epochs.current = epoch;
+        Ok(())
+    }
+
+    fn history(&self) -> &History {
+        &self.ensemble.as_deref().expect("only a member of an ensemble has a peer").history
+    }
+
+    fn read_log(&mut self, from: Zxid, before: Zxid, bytes_max: u64) -> Option<Vec<(Zxid, Payload)>> {
+        let store = &self.ens().store;
+        let read = wal::read_history(&*store.disk, &store.log_dir, from, before, bytes_max, store.options.read);
+        match read {
+            Ok(txns) => Some(txns?.into_iter().map(|(zxid, payload)| (zxid, payload.into())).collect()),
+            Err(error) => {
+                tracing::warn!("cannot read {}: {error}", store.log_dir.display());
+                None
+            }
+        }
+    }
+
+    fn snapshot_bytes(&self) -> Option<u64> {
+        let store = &self.ensemble.as_deref()?.store;
+        let names = store.disk.list(&store.data_dir).ok()?;
+        let (_, newest) = snapshot::format::newest_first(&names).into_iter().next()?;
+        Some(store.disk.read(&store.data_dir.join(newest)).ok()?.len() as u64)
+    }
+
+    fn snapshot_stream(&mut self) -> Box<dyn SnapshotStream> {
+        let zxid = self.sequencer.committed_zxid();
+        let sessions = self.sequencer.sessions().settled();
+        let acls = self.sequencer.tree().acls();
+        let reader = self.sequencer.tree().pin(zxid).expect("what is final now has not been freed");
+        let source = Source { reader, acls, sessions, digest: None, last_zxid: false };
+        Box::new(Stream { zxid, writer: SnapshotWriter::bare(Vec::new(), source) })
+    }
+
+    fn lead(&mut self, epoch: i64, now: Now) {
+        let first = Zxid(epoch << 32);
+        self.ens().before_epoch = self.last_logged();
+        let mut out = std::mem::take(&mut self.ens().out);
+        self.sequencer.begin_epoch(first, &mut out);
+        self.ens().out = out;
+        self.revive_sessions(now);
+        self.log.hold(false);
+        let ensemble = self.ens();
+        ensemble.mode = Mode::Leading;
+        ensemble.final_to = first;
+        ensemble.history.last = first;
+        if ensemble.leader_serves {
+            ensemble.out.push(Item::Serve(true));
+        }
+        self.close_orphans();
+    }
+
+    fn commit(&mut self, zxid: Zxid, _now: Now) {
+        let ensemble = self.ens();
+        ensemble.final_to = ensemble.final_to.max(zxid);
+    }
+
+    fn forwarded(&mut self, from: Sid, request: Forwarded, _now: Now) {
+        self.ens().remote.push_back((from, Remote::Request(request)));
+    }
+
+    fn sync_forwarded(&mut self, from: Sid) {
+        self.ens().remote.push_back((from, Remote::Sync));
+    }
+
+    fn revalidate(&mut self, from: Sid, session: SessionId, timeout_ms: i32, now: Now) -> bool {
+        let valid = self.tracker.reattach(session, timeout_ms, now.mono).is_some();
+        if valid {
+            self.sequencer.move_session(session, Origin::Learner(from));
+        }
+        valid
+    }
+
+    fn touch(&mut self, session: SessionId, _timeout_ms: i32, now: Now) {
+        if let Some(pulse) = self.tracker.pulse(session) {
+            pulse.beat(now.mono);
+        }
+    }
+
+    fn propose(&mut self, zxid: Zxid, payload: &[u8], now: Now) -> Result<(), Refused> {
+        let record = wal::decode(payload).map_err(|error| malformed("a proposal is no transaction", error))?;
+        if record.header.zxid != zxid || zxid <= self.sequencer.prepared() {
+            let (header, last) = (record.header.zxid, self.sequencer.prepared());
+            return Err(malformed("a proposal is out of order", format!("{zxid}, holding {header}, behind {last}")));
+        }
+        if payload.len() > self.log.payload_bytes_max() {
+            let max = self.log.payload_bytes_max();
+            return Err(malformed(
+                "a proposal is larger than jute.maxbuffer allows here",
+                format!("{} > {max}", payload.len()),
+            ));
+        }
+        let payload: Payload = payload.into();
+        let ensemble = self.ensemble.as_deref_mut().expect("only a member of an ensemble has a peer");
+        let logged = ensemble.backlog.is_empty() && self.log.append_payload(zxid, &payload).is_ok();
+        if !logged {
+            ensemble.backlog.push_back((zxid, Arc::clone(&payload)));
+        }
+        let waiting = ensemble.claim(&record.header, now);
+        if record.header.op == Op::CloseSession {
+            ensemble.local.remove(&record.header.session);
+            ensemble.claims.remove(&record.header.session);
+        }
+        // While the snapshot of a Java leader is made up for, the tree is at no zxid.
+        let compares = ensemble.mode == Mode::Learning;
+        let digest = record.digest.filter(|digest| compares && digest.version == proto::txn::DIGEST_VERSION);
+        let agrees = self.sequencer.replicate(&record.header, &record.txn, digest.map(|digest| digest.tree), waiting);
+        self.snapshots.txns += 1;
+        self.ens().remember(zxid, payload);
+        if !agrees {
+            self.gauges.digest_mismatches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if !std::mem::replace(&mut self.ens().mismatch_said, true) {
+                tracing::error!(
+                    "the tree's digest after {zxid} is not the leader's; said once, counted in digest_mismatches_count"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, to: Zxid) -> Result<bool, Refused> {
+        if to >= self.last_logged() {
+            return Ok(to == self.last_logged());
+        }
+        let last = match self.cut_log(to)? {
+            Some(last) => last,
+            None if self.has_snapshot(to) => {
+                let store = &self.ens().store;
+                remove_logs(&*store.disk, &store.log_dir)?;
+                to
+            }
+            None => return Ok(false),
+        };
+        for segment in self.log.restart_after(last) {
+            self.ens_effects.push(Effect::CloseSegment(segment));
+        }
+        // The first zxid of an epoch names no transaction: what is before it is the same.
+        let exact = last == to || to.counter() == 0;
+        let committed = self.sequencer.committed_zxid();
+        let final_txn = if committed.counter() == 0 { self.ens().before_epoch } else { committed };
+        if last >= final_txn {
+            let kept = last.max(committed);
+            self.sequencer.rollback(kept);
+            self.snapshots.waiting.take_if(|point| point.zxid > kept);
+            let history = &mut self.ens().history;
+            while history.txns.pop_back_if(|(zxid, _)| *zxid > last).is_some() {}
+            history.last = kept;
+            return Ok(exact);
+        }
+        // What was taken for final when this server started was not.
+        let store = &self.ens().store;
+        let restored = snapshot::restore(&*store.disk, &store.data_dir, &store.log_dir, store.options)
+            .map_err(|error| Refused::Disk(io::Error::other(error.to_string())))?;
+        let left = restored.last.unwrap_or_default();
+        if left > to {
+            return Err(Refused::Disk(io::Error::other(format!("cut the log at {to}, and {left} is left"))));
+        }
+        self.replace(restored.tree, restored.sessions, left);
+        Ok(exact)
+    }
+
+    fn begin_snapshot(&mut self, zxid: Zxid) -> Result<(), Refused> {
+        let options = self.ens().store.options.tree;
+        self.ens().loading = Some((zxid, StreamLoader::new(options, RECORD_BYTES_MAX)));
+        Ok(())
+    }
+
+    fn snapshot_received(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refused> {
+        let Some((_, loader)) = &mut self.ens().loading else { return Ok(Some(0)) };
+        loader.push(bytes).map_err(|why| malformed("the leader's snapshot", why))
+    }
+
+    fn finish_snapshot(&mut self) -> Result<(), Refused> {
+        let Some((zxid, loader)) = self.ens().loading.take() else { return Ok(()) };
+        let (mut tree, sessions) = loader.finish(zxid).map_err(|why| malformed("the leader's snapshot", why))?;
+        // What is behind it in the log goes first: replayed over the snapshot, it would come back.
+        let store = &self.ens().store;
+        let (disk, data_dir, log_dir) = (Arc::clone(&store.disk), store.data_dir.clone(), store.log_dir.clone());
+        let options = store.options;
+        if self.cut_log(zxid)?.is_none() {
+            remove_logs(&*disk, &log_dir)?;
+        }
+        let source = Source {
+            // A fuzzy snapshot's digest is that of no zxid.
+            digest: None,
+            last_zxid: options.last_zxid,
+            ..Source::of(&mut tree, sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect())
+        };
+        SnapshotJob::received(&*disk, &data_dir, options.compression, source)?;
+        for segment in self.log.restart_after(zxid) {
+            self.ens_effects.push(Effect::CloseSegment(segment));
+        }
+        self.replace(tree, sessions, zxid);
+        Ok(())
+    }
+
+    fn serve(&mut self, role: Role, _now: Now) {
+        let first = Zxid(self.current_epoch() << 32);
+        if first > self.sequencer.prepared() {
+            self.ens().before_epoch = self.last_logged();
+            let mut out = std::mem::take(&mut self.ens().out);
+            self.sequencer.begin_epoch(first, &mut out);
+            self.ens().out = out;
+            self.ens().final_to = first;
+            self.ens().history.last = first;
+        }
+        self.log.hold(false);
+        self.tracker.clear();
+        let ensemble = self.ens();
+        ensemble.mode = Mode::Learning;
+        ensemble.out.push(Item::Serve(true));
+        tracing::info!(?role, "serving clients");
+    }
+
+    fn revalidated(&mut self, session: SessionId, valid: bool, now: Now) {
+        let ensemble = self.ens();
+        let Some(waiting) = ensemble.revalidating.get_mut(&session) else { return };
+        let first = waiting.pop_front();
+        if waiting.is_empty() {
+            ensemble.revalidating.remove(&session);
+        }
+        let Some((conn, timeout_ms)) = first else { return };
+        if valid {
+            let pulse = ensemble.attach(session, timeout_ms, now);
+            self.sequencer.attach_session(OpenedSession { session, timeout_ms, pulse }, conn);
+        } else {
+            self.sequencer.answer(conn, Xid(0), Body::Session(None));
+        }
+    }
+
+    fn synced(&mut self) {
+        if let Some((conn, xid)) = self.ens().syncs.pop_front() {
+            self.sequencer.answer(conn, xid, Body::None);
+        }
+    }
+
+    fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        let touched = self.ens().local.iter_mut().filter_map(|(session, local)| {
+            let heard = local.pulse.last_heard();
+            let news = heard > local.told;
+            local.told = heard;
+            news.then_some((*session, local.timeout_ms))
+        });
+        touched.collect()
+    }
+
+    fn stop_serving(&mut self, _now: Now) {
+        self.log.hold(true);
+        self.tracker.clear();
+        self.ended.clear();
+        self.sequencer.forget_owners();
+        let ensemble = self.ens();
+        ensemble.mode = Mode::Looking;
+        ensemble.out.push(Item::Serve(false));
+        ensemble.remote.clear();
+        ensemble.claims.clear();
+        ensemble.opening.clear();
+        ensemble.revalidating.clear();
+        ensemble.syncs.clear();
+        ensemble.local.clear();
+        ensemble.loading = None;
+    }
+}
