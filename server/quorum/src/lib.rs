@@ -10,6 +10,9 @@
 #![forbid(unsafe_code)]
 
 pub mod effect;
+pub mod election;
+pub mod elector;
+pub mod notification;
 pub mod peer;
 pub mod replica;
 pub mod view;

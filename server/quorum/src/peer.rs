@@ -17,26 +17,10 @@
 use proto::{Millis, SessionId, Sid, Zxid};
 
 use crate::effect::{Effect, LinkId, Port, Ticket};
+pub use crate::elector::ElectorSettings;
 use crate::replica::{Forwarded, Payload, Replica};
 use crate::view::QuorumView;
 use pipeline::Now;
-
-/// How the election behaves in time.
-#[derive(Clone, Debug)]
-pub struct ElectorSettings {
-    /// This member.
-    pub id: Sid,
-    /// The first wait for votes before they are asked for again.
-    pub notification_min_ms: i64,
-    /// The longest such wait.
-    pub notification_max_ms: i64,
-    /// How long a decided election waits for a better vote.
-    pub finalize_wait_ms: i64,
-    /// For connecting to a peer.
-    pub connect_timeout_ms: i64,
-    /// For the first message on a new connection.
-    pub handshake_timeout_ms: i64,
-}
 
 /// What one member's configuration says about its part in the ensemble.
 #[derive(Clone, Debug)]
@@ -92,14 +76,7 @@ impl PeerSettings {
             observer_election_delay_ms: 200,
             unsent_bytes_max: 512 << 20,
             rollover_counter: 0xFFFF_0000,
-            elector: ElectorSettings {
-                id,
-                notification_min_ms: 200,
-                notification_max_ms: 60_000,
-                finalize_wait_ms: 200,
-                connect_timeout_ms: 5000,
-                handshake_timeout_ms: 10_000,
-            },
+            elector: ElectorSettings::new(id),
         }
     }
 }

@@ -1,0 +1,5 @@
+//! Whole elections: electors that talk over links with delays, breaks and partitions, in virtual time.
+
+mod stories;
+mod storms;
+mod world;
