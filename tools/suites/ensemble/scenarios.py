@@ -1,0 +1,538 @@
+"""What happens to an ensemble, one function each. A scenario gets a `Stage` and a layout (members.py), and fails by raising.
+
+Every scenario ends with `Stage.judge`, unless it has no history: all members show equal trees, the history satisfies
+tools/checker, and after the end Java's own classes find the same tree and equal digests in the files of all members.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from harness.servers import ROOT
+from harness.wire import EPHEMERAL, SEQUENTIAL, Closed, E, req
+from members import TICK_MS, Ensemble
+from trees import agreed, files_agree
+from workload import Load
+
+TICK = TICK_MS / 1000
+# What a learner says of how it was synchronised: Java's words and ours.
+SYNC_WORDS = {
+    "DIFF": r"Getting a diff from the leader|\bDIFF\b",
+    "SNAP": r"Getting a snapshot from leader|\bSNAP\b",
+    "TRUNC": r"Truncating log to get in sync|\bTRUNC\b",
+}
+
+
+def checker():
+    """The program that judges histories."""
+    target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
+    found = [p for p in (os.environ.get("CHECKER_BIN"), f"{target}/release/checker", f"{target}/debug/checker") if p and os.path.exists(p)]
+    if not found:
+        raise SystemExit("cargo build --release -p checker, or set CHECKER_BIN")
+    return found[0]
+
+
+class Stage:
+    """What scenarios share: the reader of files, the seed, how long things last, and the ensembles that were made."""
+
+    def __init__(self, java, seed, seconds, rounds):
+        self.java, self.seed, self.seconds, self.rounds = java, seed, seconds, rounds
+        self.rng = random.Random(seed)
+        self.made, self.notes = [], []
+
+    def ensemble(self, layout, **settings):
+        e = Ensemble(layout, **settings)
+        self.made.append(e)
+        return e
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def judge(self, e, load=None, skip=()):
+        """Everything that must hold at the end."""
+        if load:
+            load.stop()
+        e.wait()
+        finals = agreed(e)
+        if load:
+            path = load.finish(finals)
+            command = [checker(), path] + [x for rule in skip for x in ("--skip", rule)]
+            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            assert result.returncode == 0, f"the history is refused:\n{result.stdout[-4000:]}"
+            self.note(result.stdout.strip().splitlines()[-1])
+            finals = agreed(e)
+        e.stop()
+        self.notes += files_agree(e, self.java, finals)
+
+
+def others(e, sid):
+    return [s for s in e.members if s != sid]
+
+
+def fill(c, root, count, size=40):
+    """Nodes in one go."""
+    c.do(req.create(root))
+    for at in range(0, count, 200):
+        for r in c.burst(*(req.create(f"{root}/{i}", b"%d " % i * (size // 4)) for i in range(at, min(count, at + 200)))):
+            r.ok()
+
+
+def synced(e, sid, mark, how):
+    """The member said that it was synchronised in this way."""
+    assert e[sid].said(mark, SYNC_WORDS[how]), f"member {sid} ({e[sid].kind}) was not synchronised by {how}:\n{e[sid].log_text()[mark:][-3000:]}"
+
+
+def form(stage, layout):
+    """Every member takes writes of every kind, fails requests as its own, and shows all of it after a sync."""
+    e = stage.ensemble(layout)
+    e.form()
+    conns = {sid: e.connect(sid) for sid in e.members}
+    for sid, c in conns.items():
+        c.ok(req.create2(f"/m{sid}", b"by %d" % sid))
+        c.ok(req.create(f"/m{sid}/e", b"", flags=EPHEMERAL))
+        c.ok(req.create(f"/m{sid}/s-", b"", flags=SEQUENTIAL))
+        c.ok(req.create_container(f"/m{sid}/container"))
+        c.ok(req.create_ttl(f"/m{sid}/ttl", 3_600_000, b"t"))
+        assert c.ok(req.set_data(f"/m{sid}", b"again", 0)).stat.version == 1
+        c.ok(req.set_acl(f"/m{sid}/ttl", [(31, "digest", f"m{sid}:x"), (1, "world", "anyone")]))
+        assert c.do(req.create(f"/m{sid}")).err == E.NODEEXISTS
+        assert c.do(req.set_data(f"/m{sid}", b"", 7)).err == E.BADVERSION
+        assert c.do(req.delete("/none")).err == E.NONODE
+        assert c.do(req.delete(f"/m{sid}")).err == E.NOTEMPTY
+        assert [r[1] for r in c.ok(req.multi(req.create(f"/m{sid}/x"), req.set_data(f"/m{sid}/x", b"x"), req.delete(f"/m{sid}/x"))).results] == [0] * 3
+        assert c.ok(req.multi(req.create(f"/m{sid}/y"), req.check(f"/m{sid}", 9))).results[-1][1] == E.BADVERSION
+        # watches at another member
+        other = conns[next(s for s in list(e.members)[::-1] if s != sid)]
+        other.ok(req.sync("/"))
+        other.ok(req.get_data(f"/m{sid}", True))
+        c.ok(req.set_data(f"/m{sid}", b"third"))
+        (event,) = other.take_events(1)
+        assert (event.type, event.path) == (3, f"/m{sid}")
+    for c in conns.values():
+        c.ok(req.sync("/"))
+        for sid in e.members:
+            assert c.ok(req.get_data(f"/m{sid}")).data == b"third"
+            assert c.ok(req.exists(f"/m{sid}/e")).stat.owner == conns[sid].session
+    fill(conns[min(e.members)], "/many", 600)
+    for c in conns.values():
+        c.quit()
+    stage.judge(e)
+
+
+def diff(stage, layout):
+    """Each voter in turn is killed, misses a few transactions, and comes back by DIFF."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed).start()
+    for sid in e.voters:
+        load.progress()
+        e.kill(sid)
+        e.wait()
+        load.progress(30)
+        mark = e[sid].mark()
+        e.spawn(sid)
+        e.wait()
+        synced(e, sid, mark, "DIFF")
+    stage.judge(e, load)
+
+
+def snap(stage, layout):
+    """A follower comes back empty, another far behind: both by SNAP."""
+    # The leader keeps few transactions in memory and does not read its log for others.
+    e = stage.ensemble(layout, props={"zookeeper.commitLogCount": "20", "zookeeper.snapshotSizeFactor": "-1"}, cfg={"snapCount": 300})
+    leader = e.form()
+    load = Load(e, seed=stage.seed).start()
+    for n, sid in enumerate(s for s in e.members if s != leader):
+        e.kill(sid)
+        e.wait()
+        if n % 2 == 0:
+            shutil.rmtree(e[sid].files)
+        c = e.connect(leader)
+        fill(c, f"/far{sid}", 400)
+        c.quit()
+        load.progress(10)
+        mark = e[sid].mark()
+        e.spawn(sid)
+        e.wait()
+        synced(e, sid, mark, "SNAP")
+    stage.judge(e, load)
+
+
+def trunc(stage, layout):
+    """A leader is left with a tail that nobody else has; a new epoch begins without it, and it takes the tail back."""
+    e = stage.ensemble(layout)
+    leader = e.form()
+    load = Load(e, seed=stage.seed, members=[leader]).start().progress(30)
+    load.stop()
+    for w in load.workers:
+        w.leave()
+    c = e.connect(leader)
+    for sid in others(e, leader):
+        e[sid].pause()
+    for i in range(7):
+        c.post(req.create(f"/tail{i}", b"never"))
+    time.sleep(0.3)  # it logs what it proposes
+    e.kill(leader, *others(e, leader))
+    c.drop()
+    e.spawn(*others(e, leader))
+    e.wait()
+    # Nothing is written before it is back: Java truncates only where its own log ends, and else sends a snapshot.
+    mark = e[leader].mark()
+    e.spawn(leader)
+    assert e.wait() != leader
+    synced(e, leader, mark, "TRUNC")
+    for sid in e.members:
+        look = e.connect(sid)
+        for i in range(7):
+            assert look.do(req.exists(f"/tail{i}")).err == E.NONODE, f"member {sid} shows what no quorum had"
+        look.quit()
+    for w in load.workers:
+        w.members = None
+    load.start().progress(30)
+    stage.judge(e, load)
+
+
+def observer(stage, layout):
+    """An observer serves reads and writes, does not count, is killed and comes back; it goes when the quorum goes."""
+    e = stage.ensemble(layout)
+    e.form()
+    observers = [sid for sid, m in e.members.items() if m.observer]
+    assert observers and all(e[sid].mode() == "observer" for sid in observers)
+    load = Load(e, seed=stage.seed, members=observers).start().progress(40)
+    sid = observers[0]
+    e.kill(sid)
+    c = e.connect(e.leader())
+    fill(c, "/while", 50)
+    c.quit()
+    e.spawn(sid)
+    e.wait()
+    load.progress(40)
+    # the leader goes: the observer follows the next
+    leader = e.leader()
+    e.kill(leader)
+    e.wait()
+    load.progress(20)
+    # no voters' majority: observers do not make one
+    second = e.followers()[0]
+    e.kill(second)
+    until = time.monotonic() + 60
+    while any(e[s].mode() for s in e.running):
+        assert time.monotonic() < until, "served without a quorum"
+        time.sleep(0.1)
+    e.spawn(leader, second)
+    e.wait()
+    load.progress(20)
+    stage.judge(e, load)
+
+
+def move(stage, layout):
+    """Sessions go from member to member with their ephemerals and watches."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed, workers=3).start().progress(20)
+    for _ in range(3):
+        load.stop()
+        for w in load.workers:
+            w.leave()
+            at = w.member
+            w.over.clear()
+            w.attach(only=(at % len(e.members)) + 1, until=time.monotonic() + 20)
+            assert w.expired == 0
+        load.start().progress(40)
+    load.stop()
+    assert sum(w.moves for w in load.workers) >= 9
+    stage.judge(e, load)
+
+
+def expiry(stage, layout):
+    """Over a change of leaders: a silent session expires and not before its time, others live on."""
+    e = stage.ensemble(layout)
+    leader = e.form()
+    load = Load(e, seed=stage.seed, workers=3).start().progress(20)
+    followers = [s for s in e.voters if s != leader]
+    timeout = 10 * TICK_MS
+    silent = e.connect(followers[0], timeout=timeout)
+    silent.ok(req.create("/silent", b"", flags=EPHEMERAL))
+    kept = e.connect(followers[-1], timeout=timeout)
+    kept.ok(req.create("/kept", b"", flags=EPHEMERAL))
+    last = time.monotonic()
+    silent.drop()
+    e.kill(leader)
+    gone = None
+    until = time.monotonic() + 60
+    lived = time.monotonic()
+    while gone is None or time.monotonic() - gone < 2 * timeout / 1000:
+        assert time.monotonic() < until, "a silent session does not expire"
+        try:
+            if kept.sock is None:
+                raise OSError
+            kept.sock.settimeout(timeout / 3000)
+            kept.do(req.ping())
+            if kept.do(req.exists("/silent")).err == E.NONODE and gone is None:
+                gone = time.monotonic()
+            assert kept.do(req.exists("/kept")).err == 0, "a session that is kept alive lost its ephemeral"
+            lived = time.monotonic()
+        except (Closed, OSError):
+            kept.drop()
+            for sid in e.running:
+                got = e.try_connect(sid, patience=1, timeout=timeout, session=kept.session, password=kept.password)
+                if got:
+                    assert got[1].session == kept.session, f"expired {time.monotonic() - lived:.1f} s after its last answer, with {timeout} ms"
+                    kept = got[0]
+                    break
+        time.sleep(0.1)
+    assert gone - last >= timeout / 1000 * 0.9, f"expired after {gone - last:.2f} s of {timeout} ms"
+    stage.note(f"expired {gone - last:.1f} s after its last sign, with {timeout / 1000:.1f} s")
+    kept.quit()
+    e.spawn(leader)
+    e.wait()
+    stage.judge(e, load)
+
+
+def leaders(stage, layout):
+    """Leaders are killed, one after the other, under load; each comes back before the next goes."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed).start()
+    led = []
+    for _ in range(stage.rounds):
+        load.run(stage.seconds * (0.2 + stage.rng.random()))
+        leader = e.wait()
+        led.append(f"{leader}{e[leader].kind[0]}")
+        e.kill(leader)
+        if stage.rng.random() < 0.5:
+            e.wait()
+            load.progress(10)
+        e.spawn(leader)
+        e.wait()
+    load.progress()
+    stage.note("led: " + " ".join(led) + f"; longest time without an answer {max(w.gap[0] for w in load.workers):.1f} s")
+    stage.judge(e, load)
+
+
+def everyone(stage, layout):
+    """All members are killed at once under load, some twice while they recover."""
+    e = stage.ensemble(layout, cfg={"snapCount": 100})
+    e.form()
+    load = Load(e, seed=stage.seed).start()
+    for _ in range(max(2, stage.rounds // 2)):
+        load.run(stage.seconds * (0.2 + stage.rng.random()))
+        e.kill(*e.members)
+        e.spawn()
+        if stage.rng.random() < 0.5:
+            time.sleep(stage.rng.random() * 2)
+            victim = stage.rng.choice(list(e.members))
+            e.kill(victim)
+            e.spawn(victim)
+        e.wait()
+        load.progress()
+    stage.judge(e, load)
+
+
+def stopped(stage, layout):
+    """The leader is stopped (SIGSTOP) for longer than anybody waits, then a follower is; both come back as followers."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed, patience=2.0).start().progress()
+    leader = e.leader()
+    e[leader].pause()
+    e.wait()
+    load.progress(40)
+    e[leader].resume()
+    time.sleep(1)
+    assert e.wait() != leader
+    load.progress()
+    victim = e.followers()[0]
+    e[victim].pause()
+    load.run(8 * TICK)
+    e[victim].resume()
+    load.progress()
+    e.wait()
+    stage.judge(e, load, skip=["sync-is-current"])
+
+
+def partition(stage, layout):
+    """The leader is cut off from all others with clients on both sides; then a follower; then one direction only."""
+    e = stage.ensemble(layout, network=True)
+    e.form()
+    load = Load(e, seed=stage.seed, patience=2.0).start().progress()
+    leader = e.leader()
+    e.network.isolate(leader)
+    until = time.monotonic() + 60
+    while e[leader].mode() == "leader" or not any(e[s].mode() == "leader" for s in others(e, leader)):
+        assert time.monotonic() < until, "no new leader on the side of the majority"
+        time.sleep(0.1)
+    load.progress(40)
+    e.network.heal()
+    e.wait()
+    load.progress()
+    victim = e.followers()[0]
+    e.network.isolate(victim)
+    load.run(8 * TICK).progress()
+    e.network.heal()
+    e.wait()
+    victim = e.followers()[0]
+    e.network.cut(*((victim, s) for s in others(e, victim)))  # it hears, and is not heard
+    load.run(8 * TICK).progress()
+    e.network.heal()
+    e.wait()
+    e.network.reset(*e.members)
+    e.wait()
+    load.progress()
+    stage.judge(e, load, skip=["sync-is-current"])
+
+
+def delay(stage, layout):
+    """Slow links, then one slow member; nobody is lost."""
+    e = stage.ensemble(layout, network=True)
+    e.form()
+    load = Load(e, seed=stage.seed).start().progress()
+    e.network.delay(0.05)
+    load.progress(60)
+    victim = e.followers()[0]
+    e.network.delay(0.3, *((victim, s) for s in others(e, victim)), *((s, victim) for s in others(e, victim)))
+    load.progress(60)
+    e.wait()
+    e.network.heal()
+    load.progress()
+    stage.judge(e, load)
+
+
+class Kazoo:
+    """Ordinary kazoo clients whose retried operations may not fail."""
+
+    def __init__(self, e, count):
+        from kazoo.client import KazooClient
+
+        self.over, self.threads, self.trouble, self.done = threading.Event(), [], None, 0
+        self.clients = [KazooClient(hosts=e.hosts(), timeout=20.0, connection_retry={"max_tries": -1, "delay": 0.05, "max_delay": 0.5},
+                                    command_retry={"max_tries": -1, "delay": 0.05, "max_delay": 0.5}) for _ in range(count)]
+        self.lost = []
+        self.counts = [0] * count
+        for n, client in enumerate(self.clients):
+            client.start(timeout=30)
+            client.add_listener(lambda state: self.lost.append(state) if state == "LOST" else None)
+            client.ensure_path(f"/kazoo/{n}")
+            client.create(f"/kazoo/{n}/here", b"", ephemeral=True)
+
+    def start(self):
+        self.threads = [threading.Thread(target=self.work, args=(n,), daemon=True) for n in range(len(self.clients))]
+        for t in self.threads:
+            t.start()
+        return self
+
+    def work(self, n):
+        from kazoo.exceptions import NodeExistsError, NoNodeError
+
+        client = self.clients[n]
+        try:
+            while not self.over.is_set():
+                i = self.counts[n]
+                client.retry(client.set, f"/kazoo/{n}", b"%d" % i)
+                try:
+                    client.retry(client.create, f"/kazoo/{n}/{i}", b"%d" % i)
+                except NodeExistsError:
+                    pass  # the first try had got through
+                data, stat = client.retry(client.get, f"/kazoo/{n}")
+                assert data == b"%d" % i and stat.version >= i, (data, stat.version, i)
+                if i >= 20:
+                    try:
+                        client.retry(client.delete, f"/kazoo/{n}/{i - 20}")
+                    except NoNodeError:
+                        pass
+                self.counts[n] += 1
+                time.sleep(0.005)
+        except BaseException as e:
+            self.trouble = e
+
+    def check(self):
+        if self.trouble:
+            raise self.trouble
+
+    def progress(self, count=10, timeout=60.0):
+        before, until = list(self.counts), time.monotonic() + timeout
+        while any(now < b + count for now, b in zip(self.counts, before)):
+            self.check()
+            assert time.monotonic() < until, "kazoo clients stand still"
+            time.sleep(0.05)
+
+    def stop(self):
+        self.over.set()
+        for t in self.threads:
+            t.join(60)
+        self.check()
+        assert not self.lost, "kazoo lost a session"
+        for n, client in enumerate(self.clients):
+            children = set(client.get_children(f"/kazoo/{n}"))
+            last = self.counts[n]
+            assert children == {"here"} | {str(i) for i in range(max(0, last - 20), last)}, f"{last}: {sorted(children)}"
+            client.stop()
+            client.close()
+
+
+def rolling(stage, layout):
+    """One member after the other is replaced by the other kind on its own directory and address, and all the way back."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed, workers=2, pause=0.01).start().progress()
+    kazoo = Kazoo(e, 3).start()
+    swapped = {"R": "J", "J": "R", "r": "j", "j": "r"}
+    for turn in (lambda letter: swapped[letter], lambda letter: letter):
+        # followers first, the leader last, as an operator would
+        for sid in sorted(e.members, key=lambda s: (s == e.leader(), s)):
+            kazoo.progress()
+            m = e[sid]
+            status = m.stop()
+            assert status in (0, 143, -signal.SIGTERM), f"member {sid} ({m.kind}) ended with {status}"
+            m.become(turn(layout[sid - 1]))
+            m.spawn()
+            e.wait()
+            load.check()
+    kazoo.progress()
+    kazoo.stop()
+    load.progress()
+    load.stop()
+    stage.note(f"{sum(kazoo.counts)} rounds of kazoo, longest time without an answer {max(w.gap[0] for w in load.workers):.1f} s")
+    assert sum(w.expired for w in load.workers) == 0, "a session expired"
+    stage.judge(e, load)
+
+
+def five(stage, layout):
+    """Five members, two of them killed at a time, the leader among them."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed).start().progress()
+    for _ in range(2):
+        leader = e.wait()
+        second = stage.rng.choice(e.followers())
+        e.kill(leader, second)
+        e.wait()
+        load.progress()
+        e.spawn(leader, second)
+        e.wait()
+        load.progress()
+    stage.judge(e, load)
+
+
+# name: (function, layouts of the short run, layouts of the long one)
+ALL_MIXES = ["RRR", "JJR", "JRJ", "RJJ", "RRJ", "RJR", "JRR"]
+SCENARIOS = {
+    "form": (form, ["RRR", "JJR", "RRJ"], ALL_MIXES + ["JJJ"]),
+    "diff": (diff, ["JRR"], ALL_MIXES + ["JJJ"]),
+    "snap": (snap, ["RJR", "JRJ"], ALL_MIXES + ["JJJ"]),
+    "trunc": (trunc, ["JRR", "RRJ"], ALL_MIXES + ["JJJ"]),
+    "observer": (observer, ["JRRj"], ["RRRr", "JJJr", "RRRj", "JJRr", "RRJj", "JJJj"]),
+    "move": (move, ["RJR"], ALL_MIXES + ["JJJ"]),
+    "expiry": (expiry, ["JRJ", "RJR"], ALL_MIXES + ["JJJ"]),
+    "leaders": (leaders, ["RRR", "JRR"], ALL_MIXES + ["JJJ"]),
+    "everyone": (everyone, ["RRR"], ALL_MIXES + ["JJJ"]),
+    "stopped": (stopped, ["RJR"], ALL_MIXES + ["JJJ"]),
+    "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
+    "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),
+    "rolling": (rolling, ["JJJ"], ["JJJ", "RRR"]),
+    "five": (five, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
+}
