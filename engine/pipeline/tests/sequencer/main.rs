@@ -214,3 +214,79 @@ fn only_what_may_be_reaped_is_reaped() {
     kit.sequencer.reap("/p/k", NOW, &mut kit.log);
     assert_eq!(kit.committed(5).last().unwrap(), "5 1 changes: ");
 }
+
+/// A learner beside the leader of these tests: the same transactions, from outside.
+struct Learner(Sequencer<Open>);
+
+impl Learner {
+    fn new() -> Learner {
+        Learner(Kit::new().sequencer)
+    }
+
+    fn take(&mut self, zxid: i64, op: Op, txn: &Txn<'_>, waiting: Option<pipeline::Waiting>) {
+        let header = TxnHeader { session: S, cxid: Xid(9), zxid: Zxid(zxid), time: NOW.wall, op };
+        assert!(self.0.replicate(&header, txn, None, waiting));
+    }
+
+    fn create(&mut self, zxid: i64, path: &str, waiting: Option<pipeline::Waiting>) {
+        let (acl, data) = (vec![Acl::open()].into(), Some(b"".as_slice().into()));
+        let txn = Txn::Create { path: path.into(), data, acl, ephemeral: false, parent_cversion: 1 };
+        self.take(zxid, Op::Create, &txn, waiting);
+    }
+
+    fn committed(&mut self, zxid: i64) -> Vec<String> {
+        let mut items = Vec::new();
+        self.0.committed(Zxid(zxid), &mut items);
+        items.iter().map(short).collect()
+    }
+}
+
+fn waits() -> Option<pipeline::Waiting> {
+    Some(pipeline::Waiting { conn: HERE, xid: Xid(9), body: None })
+}
+
+#[test]
+fn a_learner_answers_from_the_leaders_transactions_when_they_are_final() {
+    let mut learner = Learner::new();
+    learner.create(2, "/a", waits());
+    learner.take(3, Op::Error, &Txn::error(Code::NodeExists), waits());
+    learner.take(4, Op::Error, &Txn::error(Code::SessionMoved), waits());
+    learner.create(5, "/b", None);
+    assert_eq!(learner.committed(2), ["1 0 changes: session true", "2 1 changes: Ok /a"]);
+    assert_eq!(learner.committed(4), ["3 0 changes: NodeExists", "4 0 changes closing 0: "]);
+    assert_eq!(learner.committed(5), ["5 1 changes: "]);
+}
+
+#[test]
+fn what_another_leader_does_not_have_is_taken_back_with_its_sessions() {
+    let mut learner = Learner::new();
+    learner.create(2, "/a", None);
+    learner.committed(2);
+    let digest = learner.0.tree().digest();
+    learner.create(3, "/b", waits());
+    let other = SessionId(8);
+    let header = TxnHeader { session: other, cxid: Xid(0), zxid: Zxid(4), time: NOW.wall, op: Op::CreateSession };
+    learner.0.replicate(&header, &Txn::CreateSession { timeout_ms: 5000 }, None, None);
+    learner.take(5, Op::CloseSession, &Txn::CloseSession { paths: Some(Vec::new()) }, None);
+    assert_eq!(learner.0.sessions().settled(), [(S, 4000)], "as of what is final");
+    assert!(learner.0.sessions().get(S).is_none() && learner.0.sessions().get(other).is_some());
+    assert_eq!(learner.0.in_flight(), 3);
+    learner.0.rollback(Zxid(2));
+    assert_eq!((learner.0.tree().digest(), learner.0.in_flight()), (digest, 0));
+    assert!(learner.0.sessions().get(S).is_some() && learner.0.sessions().get(other).is_none());
+    let next = Zxid::new(1, 1);
+    learner.create(next.0, "/c", waits());
+    assert_eq!(learner.committed(next.0), [format!("{} 1 changes: Ok /c", next.0)]);
+}
+
+#[test]
+fn an_epoch_begins_behind_what_is_final_and_shows() {
+    let mut learner = Learner::new();
+    learner.create(2, "/a", None);
+    let mut items = Vec::new();
+    let first = Zxid::new(3, 0);
+    learner.0.begin_epoch(first, &mut items);
+    let items: Vec<String> = items.iter().map(short).collect();
+    assert_eq!(items, ["1 0 changes: session true".into(), "2 1 changes: ".into(), format!("{} 0 changes: ", first.0)]);
+    assert_eq!((learner.0.prepared(), learner.0.committed_zxid(), learner.0.tree().committed()), (first, first, first));
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use host::Disk;
 use proto::Zxid;
-use snapshot::{Compression, SnapshotWriter, Why, load};
+use snapshot::{Compression, SnapshotWriter, StreamLoader, Why, load};
 
 use crate::kit::*;
 
@@ -172,4 +172,47 @@ fn a_spoilt_file_of_any_compression_is_refused_and_never_fatal() {
             }
         }
     }
+}
+
+#[test]
+fn a_stream_to_a_learner_loads_to_an_equal_tree_in_pieces_of_any_size_and_its_end_is_found() {
+    let mut world = grown(9, 300);
+    let before = world.dump();
+    for piece in [1, 7, 1000, usize::MAX] {
+        let mut writer = SnapshotWriter::bare(Vec::new(), world.source());
+        let mut bytes = Vec::new();
+        while !writer.step(300).unwrap() {
+            bytes.append(writer.out());
+        }
+        bytes.append(writer.out());
+        let length = bytes.len();
+        bytes.extend_from_slice(b"what follows belongs to the protocol");
+        let mut loader = StreamLoader::new(tree_options(), 1 << 20);
+        let mut at = 0usize;
+        let end = loop {
+            let next = bytes.len().min(at.saturating_add(piece));
+            if let Some(used) = loader.push(&bytes[at..next]).unwrap() {
+                break at + used;
+            }
+            at = next;
+        };
+        assert_eq!(end, length);
+        let (mut tree, sessions) = loader.finish(world.tree.tip()).unwrap();
+        assert_eq!(dump(&mut tree, &sessions), before);
+    }
+}
+
+#[test]
+fn a_stream_that_is_none_is_refused_and_not_waited_for() {
+    let mut world = grown(4, 20);
+    let mut writer = SnapshotWriter::bare(Vec::new(), world.source());
+    writer.step(usize::MAX).unwrap();
+    let mut bytes = std::mem::take(writer.out());
+    let end = bytes.len();
+    bytes[end - 1] ^= 1;
+    let mut loader = StreamLoader::new(tree_options(), 1 << 20);
+    assert!(matches!(loader.push(&bytes), Err(Why::Seal)));
+    let mut loader = StreamLoader::new(tree_options(), 1 << 10);
+    let endless = [&[0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff][..], &[b'a'; 2000]].concat();
+    assert!(matches!(loader.push(&endless), Err(Why::Field(_))), "a path of two gigabytes");
 }

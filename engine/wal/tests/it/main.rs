@@ -3,5 +3,6 @@
 
 mod commit;
 mod crash;
+mod history;
 mod kit;
 mod recovery;
