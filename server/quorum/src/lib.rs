@@ -12,7 +12,13 @@
 pub mod effect;
 pub mod election;
 pub mod elector;
+mod leader;
+mod learner;
 pub mod notification;
+pub mod packet;
 pub mod peer;
 pub mod replica;
+pub mod sync;
 pub mod view;
+
+pub use peer::Peer;

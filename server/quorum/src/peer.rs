@@ -14,13 +14,32 @@
 //! What always holds: one role at a time; nothing of an earlier role's links reaches a later role; a vote is cast only for a
 //! history that is durable.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pipeline::Now;
 use proto::{Millis, SessionId, Sid, Zxid};
+use tracing::{info, warn};
 
 use crate::effect::{Effect, LinkId, Port, Ticket};
 pub use crate::elector::ElectorSettings;
+use crate::elector::{Elector, ServerState, Vote};
+use crate::leader::Leader;
+use crate::learner::Learner;
 use crate::replica::{Forwarded, Payload, Replica};
 use crate::view::QuorumView;
-use pipeline::Now;
+
+/// A learner that comes before this member leads may say no more than so many bytes until then.
+const EARLY_BYTES_MAX: usize = 64 << 10;
+
+/// So many links of learners may wait for this member to lead.
+const EARLY_LINKS_MAX: usize = 1024;
+
+/// After a second attempt in a row that came to nothing, a member waits this long before it looks again, and then longer and longer.
+const FRUITLESS_MS: i64 = 20;
+
+/// The longest such wait.
+const FRUITLESS_MAX_MS: i64 = 1000;
 
 /// What one member's configuration says about its part in the ensemble.
 #[derive(Clone, Debug)]
@@ -206,79 +225,280 @@ pub struct PeerReport {
     pub trunc_syncs: u64,
 }
 
+/// A link of a learner that waits for this member to lead.
+struct Early {
+    since: Millis,
+    bytes: Vec<u8>,
+}
+
+enum Part {
+    /// `asked`: the election has begun; before, the log must be idle and `not_before` have come.
+    Looking {
+        asked: bool,
+        since: Millis,
+        not_before: Millis,
+    },
+    Leading(Box<Leader>),
+    Learning(Box<Learner>),
+}
+
 /// See the module's page.
 pub struct Peer {
-    settings: PeerSettings,
-    view: QuorumView,
+    settings: Arc<PeerSettings>,
+    view: Arc<QuorumView>,
+    elector: Elector,
+    part: Part,
+    begun: bool,
+    vote: Option<Vote>,
+    /// The role has been told to the elector as one that serves.
+    told: bool,
+    /// Learners that came before this member leads.
+    early: BTreeMap<LinkId, Early>,
+    /// Odd: even ones are the elector's.
+    next_ticket: u64,
+    /// Roles in a row that ended before clients could be served.
+    fruitless: u32,
+    /// How often a role ended; spreads the observers' returns.
+    ended: u64,
+    want_snapshot: bool,
+    election_ms: i64,
     failed: Option<String>,
     effects: Vec<Effect>,
 }
 
 impl Peer {
     /// A member of this ensemble that has not begun.
-    pub fn new(settings: PeerSettings, view: QuorumView, _now: Millis) -> Peer {
-        Peer { settings, view, failed: None, effects: Vec::new() }
+    pub fn new(settings: PeerSettings, view: QuorumView, now: Millis) -> Peer {
+        let view = Arc::new(view);
+        Peer {
+            elector: Elector::new(settings.elector.clone(), view.clone(), now),
+            settings: Arc::new(settings),
+            view,
+            part: Part::Looking { asked: false, since: now, not_before: now },
+            begun: false,
+            vote: None,
+            told: false,
+            early: BTreeMap::new(),
+            next_ticket: 1,
+            fruitless: 0,
+            ended: 0,
+            want_snapshot: false,
+            election_ms: 0,
+            failed: None,
+            effects: Vec::new(),
+        }
     }
 
     /// Begins to look for a leader.
-    pub fn start(&mut self, _replica: &mut impl Replica, _now: Now) {}
+    pub fn start(&mut self, replica: &mut impl Replica, now: Now) {
+        self.begun = true;
+        self.part = Part::Looking { asked: false, since: now.mono, not_before: now.mono };
+        if let Err(why) = check_epochs(replica) {
+            self.failed = Some(why);
+            return;
+        }
+        self.turn(replica, now);
+    }
 
     /// Somebody connected to one of this member's ports.
-    pub fn accepted(&mut self, _port: Port, link: LinkId, _replica: &mut impl Replica, _now: Now) {
-        self.effects.push(Effect::Close(link));
+    pub fn accepted(&mut self, port: Port, link: LinkId, replica: &mut impl Replica, now: Now) {
+        match (port, &mut self.part) {
+            (Port::Election, _) => self.elector.accepted(link, now.mono),
+            (Port::Quorum, Part::Leading(leader)) => leader.accepted(link, now),
+            (Port::Quorum, Part::Looking { .. }) if self.early.len() < EARLY_LINKS_MAX => {
+                self.early.insert(link, Early { since: now.mono, bytes: Vec::new() });
+            }
+            // It is not this member that leads.
+            (Port::Quorum, _) => self.effects.push(Effect::Close(link)),
+        }
+        self.turn(replica, now);
     }
 
     /// The attempt has become this link.
-    pub fn connected(&mut self, _ticket: Ticket, link: LinkId, _replica: &mut impl Replica, _now: Now) {
-        self.effects.push(Effect::Close(link));
+    pub fn connected(&mut self, ticket: Ticket, link: LinkId, replica: &mut impl Replica, now: Now) {
+        if self.elector.owns_ticket(ticket) {
+            self.elector.connected(ticket, link, now.mono);
+        } else {
+            let wanted = match &mut self.part {
+                Part::Learning(learner) => learner.connected(ticket, link, replica, now),
+                _ => false,
+            };
+            if !wanted {
+                self.effects.push(Effect::Close(link));
+            }
+        }
+        self.turn(replica, now);
     }
 
     /// The attempt has failed.
-    pub fn connect_failed(&mut self, _ticket: Ticket, _why: &str, _replica: &mut impl Replica, _now: Now) {}
+    pub fn connect_failed(&mut self, ticket: Ticket, why: &str, replica: &mut impl Replica, now: Now) {
+        if self.elector.owns_ticket(ticket) {
+            self.elector.connect_failed(ticket, now.mono);
+        } else if let Part::Learning(learner) = &mut self.part {
+            learner.connect_failed(ticket, why, now);
+        }
+        self.turn(replica, now);
+    }
 
     /// Bytes came on a link.
-    pub fn received(&mut self, _link: LinkId, _bytes: &[u8], _replica: &mut impl Replica, _now: Now) {}
+    pub fn received(&mut self, link: LinkId, bytes: &[u8], replica: &mut impl Replica, now: Now) {
+        if self.elector.owns(link) {
+            self.elector.received(link, bytes, now.mono);
+        } else if let Some(early) = self.early.get_mut(&link) {
+            early.bytes.extend_from_slice(bytes);
+            if early.bytes.len() > EARLY_BYTES_MAX {
+                warn!("a learner that came before this member leads said too much; its link is closed");
+                self.early.remove(&link);
+                self.effects.push(Effect::Close(link));
+            }
+        } else {
+            match &mut self.part {
+                Part::Leading(leader) => leader.received(link, bytes, replica, now),
+                Part::Learning(learner) if learner.owns(link) => learner.received(bytes, replica, now),
+                _ => {}
+            }
+        }
+        self.turn(replica, now);
+    }
 
     /// The other side ended this link, or it broke.
-    pub fn closed(&mut self, _link: LinkId, _replica: &mut impl Replica, _now: Now) {}
+    pub fn closed(&mut self, link: LinkId, replica: &mut impl Replica, now: Now) {
+        if self.elector.owns(link) {
+            self.elector.closed(link, now.mono);
+        } else if self.early.remove(&link).is_none() {
+            match &mut self.part {
+                Part::Leading(leader) => leader.closed(link, replica, now),
+                Part::Learning(learner) => learner.closed(link),
+                Part::Looking { .. } => {}
+            }
+        }
+        self.turn(replica, now);
+    }
 
     /// Of what was sent on this link, so many bytes have not left yet. Reported when that number falls.
-    pub fn drained(&mut self, _link: LinkId, _unsent_bytes: usize, _replica: &mut impl Replica, _now: Now) {}
+    pub fn drained(&mut self, link: LinkId, unsent_bytes: usize, replica: &mut impl Replica, now: Now) {
+        if self.elector.owns(link) {
+            self.elector.drained(link, unsent_bytes);
+        } else if let Part::Leading(leader) = &mut self.part {
+            leader.drained(link, unsent_bytes, now);
+        }
+        self.turn(replica, now);
+    }
 
     /// Time has passed.
-    pub fn tick(&mut self, _replica: &mut impl Replica, _now: Now) {}
+    pub fn tick(&mut self, replica: &mut impl Replica, now: Now) {
+        self.elector.tick(now.mono);
+        let next_ticket = &mut self.next_ticket;
+        match &mut self.part {
+            Part::Leading(leader) => leader.tick(replica, now),
+            Part::Learning(learner) => learner.tick(|| take_ticket(next_ticket), now),
+            Part::Looking { .. } => {
+                let limit_ms = self.settings.init_limit * self.settings.tick_ms;
+                let effects = &mut self.effects;
+                self.early.retain(|&link, early| {
+                    let waits = now.mono.since(early.since) < limit_ms;
+                    if !waits {
+                        effects.push(Effect::Close(link));
+                    }
+                    waits
+                });
+            }
+        }
+        self.turn(replica, now);
+    }
 
     /// When [`Peer::tick`] must be called at the latest, on the monotonic clock.
     pub fn next_deadline(&self) -> Millis {
-        Millis(self.settings.tick_ms)
+        let own = match &self.part {
+            Part::Looking { asked: false, not_before, .. } => Some(*not_before),
+            Part::Looking { .. } => None,
+            Part::Leading(leader) => Some(leader.next_deadline()),
+            Part::Learning(learner) => Some(learner.next_deadline()),
+        };
+        let limit_ms = self.settings.init_limit * self.settings.tick_ms;
+        let early = self.early.values().map(|early| early.since.plus(limit_ms)).min();
+        [own, early, self.elector.next_deadline()].into_iter().flatten().min().unwrap_or(Millis(i64::MAX))
     }
 
     /// What the world must do since the last call, in order. What is sent on one link comes in one piece.
     pub fn effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+        let mut all = std::mem::take(&mut self.effects);
+        all.extend(self.elector.effects());
+        match &mut self.part {
+            Part::Looking { .. } => {}
+            Part::Leading(leader) => leader.flush(&mut all),
+            Part::Learning(learner) => learner.flush(&mut all),
+        }
+        all
     }
 
     /// As leader: the sequencer made this transaction. It is in the log's open group and not yet durable.
-    pub fn proposed(&mut self, _zxid: Zxid, _payload: &Payload, _now: Now) {}
+    pub fn proposed(&mut self, zxid: Zxid, payload: &Payload, now: Now) {
+        if let Part::Leading(leader) = &mut self.part {
+            leader.proposed(zxid, payload, now);
+        }
+    }
 
     /// The own log is durable up to here.
-    pub fn durable(&mut self, _zxid: Zxid, _replica: &mut impl Replica, _now: Now) {}
+    pub fn durable(&mut self, zxid: Zxid, replica: &mut impl Replica, now: Now) {
+        match &mut self.part {
+            Part::Looking { .. } => {}
+            Part::Leading(leader) => leader.durable(zxid, replica, now),
+            Part::Learning(learner) => learner.durable(zxid, replica),
+        }
+        self.turn(replica, now);
+    }
 
     /// As learner: a write of an own client, for the leader.
-    pub fn forward(&mut self, _request: Forwarded) {}
+    pub fn forward(&mut self, request: Forwarded) {
+        if let Part::Learning(learner) = &mut self.part {
+            learner.forward(&request);
+        }
+    }
 
     /// As learner: an own client asks for a sync. Answered by [`Replica::synced`], in the order of calls.
-    pub fn sync(&mut self) {}
+    pub fn sync(&mut self) {
+        if let Part::Learning(learner) = &mut self.part {
+            learner.sync();
+        }
+    }
 
     /// As learner: an own client comes back to a session. Answered by [`Replica::revalidated`].
-    pub fn revalidate(&mut self, _session: SessionId, _timeout_ms: i32) {}
+    pub fn revalidate(&mut self, session: SessionId, timeout_ms: i32) {
+        if let Part::Learning(learner) = &mut self.part {
+            learner.revalidate(session, timeout_ms);
+        }
+    }
 
     /// As leader: what `from` asked to be synchronised with ends at `behind`.
-    pub fn sync_reached(&mut self, _from: Sid, _behind: Zxid) {}
+    pub fn sync_reached(&mut self, from: Sid, behind: Zxid) {
+        if let Part::Leading(leader) = &mut self.part {
+            leader.sync_reached(from, behind);
+        }
+    }
 
     /// What this member is.
     pub fn state(&self) -> PeerState {
-        PeerState { phase: Phase::Looking, zab: Zab::Election, serving: false, leader: None, epoch: 0 }
+        let epoch = self.vote.map_or(0, |vote| vote.peer_epoch);
+        match &self.part {
+            Part::Looking { .. } => {
+                PeerState { phase: Phase::Looking, zab: Zab::Election, serving: false, leader: None, epoch }
+            }
+            Part::Leading(leader) => PeerState {
+                phase: Phase::Leading,
+                zab: leader.zab(),
+                serving: leader.serving(),
+                leader: Some(self.settings.id),
+                epoch: leader.epoch(),
+            },
+            Part::Learning(learner) => PeerState {
+                phase: if learner.observer() { Phase::Observing } else { Phase::Following },
+                zab: learner.zab(),
+                serving: learner.serving(),
+                leader: Some(learner.leader()),
+                epoch: if learner.epoch() == 0 { epoch } else { learner.epoch() },
+            },
+        }
     }
 
     /// Whom this member leads or follows.
@@ -292,12 +512,166 @@ impl Peer {
     }
 
     /// Figures for operators.
-    pub fn report(&self, _now: Now) -> PeerReport {
-        PeerReport { quorum_size: self.view.voters().len(), ..PeerReport::default() }
+    pub fn report(&self, now: Now) -> PeerReport {
+        let mut report = PeerReport {
+            quorum_size: self.view.voters().len(),
+            election_ms: self.election_ms,
+            last_proposal_size: -1,
+            min_proposal_size: -1,
+            max_proposal_size: -1,
+            ..PeerReport::default()
+        };
+        match &self.part {
+            Part::Looking { .. } => {}
+            Part::Leading(leader) => leader.report(now, &mut report),
+            Part::Learning(learner) => learner.report(&mut report),
+        }
+        report
     }
 
     /// Why the process must end, if it must: the disk refuses, or what it holds contradicts itself.
     pub fn failed(&self) -> Option<String> {
         self.failed.clone()
     }
+
+    // --- from role to role
+
+    /// Takes the steps that have become possible.
+    fn turn(&mut self, replica: &mut impl Replica, now: Now) {
+        while self.begun && self.failed.is_none() && self.step(replica, now) {}
+    }
+
+    fn step(&mut self, replica: &mut impl Replica, now: Now) -> bool {
+        match &mut self.part {
+            Part::Looking { asked: false, not_before, .. } => {
+                // A vote speaks of a history that is durable.
+                if now.mono < *not_before || !replica.is_settled() {
+                    return false;
+                }
+                self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
+                if let Part::Looking { asked, .. } = &mut self.part {
+                    *asked = true;
+                }
+                true
+            }
+            Part::Looking { since, .. } => {
+                let Some(vote) = self.elector.outcome() else { return false };
+                self.election_ms = now.mono.since(*since);
+                self.elected(vote, replica, now);
+                true
+            }
+            Part::Leading(leader) => {
+                if let Some(why) = leader.failed() {
+                    self.failed = Some(why.to_owned());
+                    return false;
+                }
+                if let Some(why) = leader.over() {
+                    info!("no longer leading: {why}");
+                    self.look_again(replica, now);
+                    return true;
+                }
+                let serving = leader.serving().then_some((ServerState::Leading, leader.epoch()));
+                self.tell(serving)
+            }
+            Part::Learning(learner) => {
+                if let Some(why) = learner.failed() {
+                    self.failed = Some(why.to_owned());
+                    return false;
+                }
+                if let Some(why) = learner.over() {
+                    info!("no longer learning: {why}");
+                    self.want_snapshot = learner.want_snapshot();
+                    self.look_again(replica, now);
+                    return true;
+                }
+                let state = if learner.observer() { ServerState::Observing } else { ServerState::Following };
+                let serving = learner.serving().then_some((state, learner.epoch()));
+                self.tell(serving)
+            }
+        }
+    }
+
+    /// The election named a leader.
+    fn elected(&mut self, vote: Vote, replica: &mut impl Replica, now: Now) {
+        self.vote = Some(vote);
+        self.told = false;
+        let early = std::mem::take(&mut self.early);
+        if vote.leader == self.settings.id {
+            info!("elected to lead from {}", replica.last_logged());
+            self.elector.settle(ServerState::Leading, vote);
+            let mut leader = Leader::new(self.settings.clone(), self.view.clone(), replica, now);
+            for (link, early) in early {
+                leader.accepted(link, now);
+                leader.received(link, &early.bytes, replica, now);
+            }
+            self.part = Part::Leading(Box::new(leader));
+            return;
+        }
+        self.effects.extend(early.into_keys().map(Effect::Close));
+        let ticket = take_ticket(&mut self.next_ticket);
+        let learner = Learner::new(self.settings.clone(), &self.view, vote.leader, self.want_snapshot, ticket, now);
+        let state = if learner.observer() { ServerState::Observing } else { ServerState::Following };
+        info!("{} was elected", vote.leader);
+        self.elector.settle(state, vote);
+        self.part = Part::Learning(Box::new(learner));
+    }
+
+    /// Once a role serves, votes are told with its epoch, so that those who come late see the same of everybody.
+    fn tell(&mut self, serving: Option<(ServerState, i64)>) -> bool {
+        let (Some((state, epoch)), Some(vote), false) = (serving, self.vote, self.told) else { return false };
+        let vote = Vote { peer_epoch: epoch, ..vote };
+        self.told = true;
+        self.fruitless = 0;
+        self.vote = Some(vote);
+        self.elector.settle(state, vote);
+        true
+    }
+
+    fn look_again(&mut self, replica: &mut impl Replica, now: Now) {
+        let served = self.told;
+        let observer = matches!(&self.part, Part::Learning(learner) if learner.observer());
+        let looking = Part::Looking { asked: false, since: now.mono, not_before: now.mono };
+        match std::mem::replace(&mut self.part, looking) {
+            Part::Looking { .. } => {}
+            Part::Leading(leader) => self.effects.extend(leader.end()),
+            Part::Learning(learner) => self.effects.extend(learner.end()),
+        }
+        replica.stop_serving(now);
+        self.ended += 1;
+        let mut wait_ms = 0;
+        if !served {
+            self.fruitless += 1;
+            if self.fruitless > 1 {
+                wait_ms = (FRUITLESS_MS << self.fruitless.min(10)).min(FRUITLESS_MAX_MS);
+            }
+        }
+        if observer {
+            // Observers come back one after another; chance is not at hand here, and not needed.
+            let spread = (self.settings.id.0 as u64).wrapping_mul(7919).wrapping_add(self.ended.wrapping_mul(104_729));
+            wait_ms += (spread % (self.settings.observer_election_delay_ms.max(0) as u64 + 1)) as i64;
+        }
+        self.part = Part::Looking { asked: false, since: now.mono, not_before: now.mono.plus(wait_ms) };
+    }
+}
+
+fn take_ticket(next: &mut u64) -> Ticket {
+    *next += 2;
+    Ticket(*next - 2)
+}
+
+/// What the epochs must be to the log when a member begins (peer-protocol.md §13).
+fn check_epochs(replica: &mut impl Replica) -> Result<(), String> {
+    let logged = i64::from(replica.last_logged().epoch());
+    // The log is a prefix of the history of that epoch's leader: what was lost is only the note of it.
+    if replica.current_epoch() < logged {
+        let written = replica.set_current_epoch(logged);
+        written.map_err(|error| format!("currentEpoch cannot be written: {error}"))?;
+    }
+    let (accepted, current) = (replica.accepted_epoch(), replica.current_epoch());
+    if accepted < current {
+        return Err(format!(
+            "acceptedEpoch {accepted:#x} is below currentEpoch {current:#x}: one of the files is wrong"
+        ));
+    }
+    Ok(())
 }

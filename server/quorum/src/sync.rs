@@ -1,0 +1,131 @@
+//! How a leader brings a learner to its own history: what is missing, what is too much, or everything
+//! (peer-protocol.md §7).
+//!
+//! ```text
+//!                 what the leader takes for final      what it has proposed
+//!   leader   ───●───●───●───●───●───●───●───●──┊───●───●───●
+//!               a                              bound
+//!   learner at a      DIFF, then what lies between a and the bound
+//!   learner beyond    TRUNC to the last that both have
+//!   neither           SNAP
+//! ```
+//!
+//! What always holds: after the plan a learner has exactly the leader's history up to the bound. A plan never has holes: where
+//! the log files and the memory do not join, the learner gets a snapshot. Kept out: packets, pace, and who may have how many.
+
+use proto::Zxid;
+
+use crate::packet::follows;
+use crate::replica::{Payload, Replica};
+
+/// What the configuration says about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Always a snapshot.
+    pub force_snapshot: bool,
+    /// Of the newest snapshot file, the part that the log read for one learner may reach. Below 0: the log is not read.
+    pub size_factor: f64,
+}
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// The learner's history is the beginning of this one.
+    Diff {
+        /// The end of the history that it will have.
+        to: Zxid,
+        /// What it lacks, in order.
+        txns: Vec<(Zxid, Payload)>,
+    },
+    /// The learner has to go back first.
+    Trunc {
+        /// The last transaction that it keeps.
+        to: Zxid,
+        /// What it lacks then, in order.
+        txns: Vec<(Zxid, Payload)>,
+    },
+    /// Everything, from a snapshot; and behind that what is in memory.
+    Snap,
+}
+
+/// Decides for a learner whose history ends at `peer`. It shall have everything up to `bound`: all of this history if no quorum
+/// has taken it over yet, otherwise what is committed.
+pub fn plan(replica: &mut impl Replica, peer: Zxid, bound: Zxid, rules: &Rules) -> Plan {
+    if rules.force_snapshot {
+        return Plan::Snap;
+    }
+    if peer == bound {
+        return Plan::Diff { to: bound, txns: Vec::new() };
+    }
+    // An epoch's zxid with counter 0 stands for the history that its leader began with, which every later leader has too.
+    let begins_epoch = peer.counter() == 0;
+    if peer > bound {
+        if begins_epoch {
+            return Plan::Diff { to: bound, txns: Vec::new() };
+        }
+        return match last_final(replica, bound, rules) {
+            Some(to) => Plan::Trunc { to, txns: Vec::new() },
+            None => Plan::Snap,
+        };
+    }
+    let Some(txns) = since(replica, peer, bound, rules) else { return Plan::Snap };
+    let behind = txns.partition_point(|(zxid, _)| *zxid <= peer);
+    let (known, missing) = txns.split_at(behind);
+    let missing = missing.to_vec();
+    let before = known.last().map(|(zxid, _)| *zxid);
+    if before == Some(peer) || begins_epoch || missing.first().is_some_and(|(zxid, _)| *zxid == peer.next()) {
+        return Plan::Diff { to: bound, txns: missing };
+    }
+    // The learner has something that this leader never saw. It can go back within an epoch, where it has all that the leader has.
+    match before {
+        Some(to) if to.epoch() == peer.epoch() => Plan::Trunc { to, txns: missing },
+        _ => Plan::Snap,
+    }
+}
+
+/// The last transaction up to the bound, if it can be named.
+fn last_final(replica: &mut impl Replica, bound: Zxid, rules: &Rules) -> Option<Zxid> {
+    if bound.counter() != 0 {
+        return Some(bound);
+    }
+    let txns = &replica.history().txns;
+    let behind = txns.partition_point(|(zxid, _)| *zxid <= bound);
+    if behind > 0 {
+        return Some(txns[behind - 1].0);
+    }
+    let before = txns.front().map_or(Zxid::MAX, |(zxid, _)| *zxid);
+    let bytes_max = log_bytes_max(replica, rules)?;
+    let read = replica.read_log(bound, before, bytes_max)?;
+    read.last().map(|(zxid, _)| *zxid).filter(|zxid| *zxid <= bound)
+}
+
+/// The history from the last transaction not newer than `peer` up to the bound; from the one behind it if that is `peer`'s own
+/// successor. `None` if it does not reach back so far, or has a hole.
+fn since(replica: &mut impl Replica, peer: Zxid, bound: Zxid, rules: &Rules) -> Option<Vec<(Zxid, Payload)>> {
+    let history = &replica.history().txns;
+    let end = history.partition_point(|(zxid, _)| *zxid <= bound);
+    let first = history.front().map(|(zxid, _)| *zxid);
+    let mut txns = Vec::new();
+    if first.is_some_and(|first| first <= peer || (first == peer.next() && peer.counter() != 0)) {
+        let start = history.partition_point(|(zxid, _)| *zxid <= peer).saturating_sub(1);
+        txns.extend(history.range(start..end).cloned());
+    } else {
+        let recent: Vec<_> = history.range(..end).cloned().collect();
+        let bytes_max = log_bytes_max(replica, rules)?;
+        txns = replica.read_log(peer, first.unwrap_or(Zxid::MAX), bytes_max)?;
+        if txns.first().is_none_or(|(zxid, _)| *zxid > peer) {
+            return None;
+        }
+        txns.extend(recent);
+        txns.truncate(txns.partition_point(|(zxid, _)| *zxid <= bound));
+    }
+    txns.windows(2).all(|pair| follows(pair[0].0, pair[1].0)).then_some(txns)
+}
+
+/// How much of the log may be read for one learner.
+fn log_bytes_max(replica: &impl Replica, rules: &Rules) -> Option<u64> {
+    if rules.size_factor < 0.0 {
+        return None;
+    }
+    Some(replica.snapshot_bytes().map_or(u64::MAX, |bytes| (bytes as f64 * rules.size_factor) as u64))
+}
