@@ -40,6 +40,8 @@ pub struct Draft {
     pub sync_limit_ticks: Option<u32>,
     /// `connectToLearnerMasterLimit`.
     pub connect_limit_ticks: Option<u32>,
+    /// `leaderConnectDelayDuringRetryMs`.
+    pub connect_retry_ms: u32,
     /// `peerType`.
     pub role: Option<MemberRole>,
     /// `quorumCnxnTimeoutMs`.
@@ -88,8 +90,15 @@ impl Draft {
                 notification_max_ms: 60_000,
                 observer_delay_ms: 200,
             },
+            connect_retry_ms: 100,
             wires: Wires { on_all_addresses: false, bind_tries: Some(3), tcp_keep_alive: false },
-            catch_up: CatchUp { transactions: 500, log_factor: Some(0.33), snapshots_max: 10, diffs_max: 100 },
+            catch_up: CatchUp {
+                transactions: 500,
+                log_factor: Some(0.33),
+                always_snapshot: false,
+                snapshots_max: 10,
+                diffs_max: 100,
+            },
         }
     }
 

@@ -16,6 +16,10 @@ pub enum ExitStatus {
     ErrorStartingAdminServer = 4,
     /// A snapshot could not be written.
     ErrorTakingSnapshot = 10,
+    /// Another member's packet cannot be right, or the log could not be cut back to what the leader has.
+    QuorumPacketError = 13,
+    /// A port for other members could not be taken.
+    UnableToBindQuorumPort = 14,
     /// Ours (`EX_IOERR`): a write or sync of the transaction log failed, so that nothing after it can be trusted.
     LogFailed = 74,
 }

@@ -340,6 +340,10 @@ pub const SETTINGS: &[Setting] = &[
         }
         _ => Err("expected a share of at most 1.0 of a snapshot; below 0: always a snapshot".to_owned()),
     }),
+    property_of("forceSnapshotSync", |draft, text| put(&mut draft.catch_up.always_snapshot, boolean(text))),
+    property_of("leaderConnectDelayDuringRetryMs", |draft, text| {
+        put(&mut draft.connect_retry_ms, property(text, 0..=INT_MAX, "milliseconds"))
+    }),
     property_of("leader.maxConcurrentSnapSyncs", |draft, text| {
         put(&mut draft.catch_up.snapshots_max, property(text, 1..=INT_MAX, "learners"))
     }),

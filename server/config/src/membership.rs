@@ -244,6 +244,7 @@ impl Loading {
             init_limit_ticks,
             sync_limit_ticks,
             connect_limit_ticks,
+            connect_retry_ms: self.draft.connect_retry_ms,
             leader_serves: self.draft.leader_serves,
             election,
             wires: self.draft.wires,

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use proto::Sid;
+use quorum::peer::{ElectorSettings, PeerSettings};
 use quorum::view::{MemberAddress, QuorumView};
 
 /// Everything that an operator can decide about a server.
@@ -356,6 +357,8 @@ pub struct Ensemble {
     pub sync_limit_ticks: u32,
     /// For a learner to connect (`connectToLearnerMasterLimit`); as `initLimit` unless set.
     pub connect_limit_ticks: u32,
+    /// Between two tries of a learner to connect (`leaderConnectDelayDuringRetryMs`).
+    pub connect_retry_ms: u32,
     /// Whether the leader has clients of its own (`leaderServes`).
     pub leader_serves: bool,
     /// Elections.
@@ -370,6 +373,37 @@ impl Ensemble {
     /// What the view says of this member.
     pub fn member(&self) -> &MemberAddress {
         self.view.member(self.id).expect("the id is one of the view's, or the configuration is refused")
+    }
+}
+
+impl Config {
+    /// What the configuration says about this server's part in its ensemble, as the crate that plays it takes it.
+    pub fn peer_settings(&self) -> Option<PeerSettings> {
+        let ensemble = self.ensemble.as_ref()?;
+        let election = ensemble.election;
+        let defaults = PeerSettings::new(ensemble.id);
+        Some(PeerSettings {
+            tick_ms: i64::from(self.tick_time_ms),
+            init_limit: i64::from(ensemble.init_limit_ticks),
+            sync_limit: i64::from(ensemble.sync_limit_ticks),
+            connect_to_learner_master_limit: i64::from(ensemble.connect_limit_ticks),
+            connect_retry_ms: i64::from(ensemble.connect_retry_ms),
+            packet_bytes_max: (self.limits.packet_bytes_max as usize)
+                .saturating_add(self.limits.packet_extra_bytes as usize),
+            snapshot_size_factor: ensemble.catch_up.log_factor.unwrap_or(-1.0),
+            force_snapshot_sync: ensemble.catch_up.always_snapshot,
+            snap_syncs_max: ensemble.catch_up.snapshots_max as usize,
+            diff_syncs_max: ensemble.catch_up.diffs_max as usize,
+            observer_election_delay_ms: i64::from(election.observer_delay_ms),
+            elector: ElectorSettings {
+                notification_min_ms: i64::from(election.notification_min_ms),
+                notification_max_ms: i64::from(election.notification_max_ms),
+                connect_timeout_ms: i64::from(election.connect_timeout_ms),
+                handshake_timeout_ms: i64::from(election.handshake_timeout_ms),
+                ..defaults.elector
+            },
+            ..defaults
+        })
     }
 }
 
@@ -407,6 +441,8 @@ pub struct CatchUp {
     /// A learner gets transactions from the log files rather than a snapshot while they have at most this share of the newest snapshot's
     /// bytes (`snapshotSizeFactor`); at most 1. `None`: a snapshot.
     pub log_factor: Option<f64>,
+    /// Every learner gets a snapshot, whatever it has (`forceSnapshotSync`).
+    pub always_snapshot: bool,
     /// Snapshots that are sent at a time to learners of which the ensemble is not in need (`leader.maxConcurrentSnapSyncs`).
     pub snapshots_max: u32,
     /// Sets of transactions that are sent at a time to such (`leader.maxConcurrentDiffSyncs`).

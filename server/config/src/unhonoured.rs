@@ -143,12 +143,10 @@ pub const ROWS: &[Row] = &[
     row("learner.asyncSending", &[], WarnMember(NEVER_WAITS)),
     row("leader.*", &["false"], WarnMember(NOT_OF_MEMBERS)),
     row("learner.*", &["false"], WarnMember(NOT_OF_MEMBERS)),
-    row("leaderConnectDelayDuringRetryMs", &["100"], WarnMember("a learner always tries again after 100 ms")),
     row("follower.*", &["false"], WarnMember(OTHER_THREADS)),
     row("forward_learner_requests_to_commit_processor_disabled", &["false"], WarnMember(OTHER_THREADS)),
     row("observer.*", &["0"], WarnMember(NOT_OF_MEMBERS)),
     row("messageTracker.*", &["false"], WarnMember(NOT_OF_MEMBERS)),
-    row("forceSnapshotSync", &["false"], WarnMember(TEST_HOOK)),
     // --- TLS and SASL; their doors are refused above
     row("ssl.*", &[], Warn(NO_TLS)),
     row("fips-mode", &[], Warn(NO_TLS)),

@@ -95,6 +95,8 @@ fn every_setting_of_an_ensemble_reaches_its_field() {
         ("commitLogCount=777", |ensemble| ensemble.catch_up.transactions == 777),
         ("snapshotSizeFactor=0.7", |ensemble| ensemble.catch_up.log_factor == Some(0.7)),
         ("snapshotSizeFactor=-1", |ensemble| ensemble.catch_up.log_factor.is_none()),
+        ("forceSnapshotSync=true", |ensemble| ensemble.catch_up.always_snapshot),
+        ("leaderConnectDelayDuringRetryMs=7", |ensemble| ensemble.connect_retry_ms == 7),
         ("leader.maxConcurrentSnapSyncs=7", |ensemble| ensemble.catch_up.snapshots_max == 7),
         ("leader.maxConcurrentDiffSyncs=7", |ensemble| ensemble.catch_up.diffs_max == 7),
         ("group.1=1:2:3\nweight.1=3", |ensemble| ensemble.view.verifier().weight(Sid(1)) == 3),
@@ -108,6 +110,44 @@ fn every_setting_of_an_ensemble_reaches_its_field() {
         assert!(!shows(&without), "{line} is not told from the default");
         assert!(shows(&member(&format!("{THREE}{line}\n"))), "{line} has no effect");
     }
+}
+
+/// Each line changes what the ensemble's state machine is told, and nothing but that.
+#[test]
+fn what_the_file_says_reaches_the_state_machine() {
+    let settings = |lines: &str| {
+        let config = load(&format!("{THREE}{lines}"), &[("/d/myid", "1\n")]).config;
+        format!("{:?}", config.peer_settings().expect("a member"))
+    };
+    let without = settings("");
+    assert_eq!(without, {
+        let mut defaults = quorum::peer::PeerSettings::new(Sid(1));
+        defaults.connect_to_learner_master_limit = 10;
+        defaults.packet_bytes_max = 2 * 0xf_ffff;
+        format!("{defaults:?}")
+    });
+    let mut seen = std::collections::BTreeSet::from([without]);
+    for line in [
+        "tickTime=777",
+        "initLimit=7",
+        "syncLimit=7",
+        "connectToLearnerMasterLimit=7",
+        "leaderConnectDelayDuringRetryMs=7",
+        "jute.maxbuffer=7777",
+        "snapshotSizeFactor=0.7",
+        "snapshotSizeFactor=-1",
+        "forceSnapshotSync=true",
+        "leader.maxConcurrentSnapSyncs=7",
+        "leader.maxConcurrentDiffSyncs=7",
+        "observer.election.DelayMs=7",
+        "fastleader.minNotificationInterval=7",
+        "fastleader.maxNotificationInterval=777",
+        "cnxTimeout=7",
+        "quorumCnxnTimeoutMs=7",
+    ] {
+        assert!(seen.insert(settings(&format!("{line}\n"))), "{line} changes nothing");
+    }
+    assert!(load("", &[]).config.peer_settings().is_none());
 }
 
 #[test]
