@@ -65,8 +65,7 @@ class Network:
     def close(self):
         """End everything."""
         self._do(self._reset(set(self.real)))
-        for server in self.servers:
-            self.loop.call_soon_threadsafe(server.close)
+        self._do(self._finish())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
 
@@ -81,6 +80,14 @@ class Network:
         for pair, task in list(self.pumps):
             if sids & set(pair):
                 task.cancel()
+
+    async def _finish(self):
+        for server in self.servers:
+            server.close()
+        tasks = [task for _, task in self.pumps]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _open(self, *pairs):
         async with self.changed:
@@ -103,7 +110,7 @@ class Network:
 
     async def _serve(self, i, j, port, reader, writer):
         await self._open((i, j), (j, i))
-        there_reader, there_writer = await asyncio.open_connection(self.real[j][0], self.real[j][port])
+        there_reader, there_writer = await self._reach(j, port)
         try:
             first = await self._introduction(i, j, reader) if port == 2 else b""
             async with asyncio.TaskGroup() as pumps:
@@ -113,6 +120,18 @@ class Network:
             pass
         finally:
             there_writer.transport.abort()
+
+    async def _reach(self, j, port):
+        """A connection to the member itself. Who is refused by a member tries again soon; who was accepted by a proxy and then cut off
+        may not, so the proxy tries for it a while."""
+        until = time.monotonic() + 2
+        while True:
+            try:
+                return await asyncio.open_connection(self.real[j][0], self.real[j][port])
+            except ConnectionRefusedError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.02)
 
     async def _introduction(self, i, j, reader):
         """The first message of an election link, in one piece, with an address that leads through the proxy j->i."""

@@ -30,7 +30,7 @@ def main():
     args = parser.parse_args()
     os.environ["RK_JAVA"] = args.java
     from restore import JavaReader
-    from scenarios import SCENARIOS, Stage
+    from scenarios import SCENARIOS, Stage, checker
 
     unknown = set(args.only) - set(SCENARIOS)
     if unknown:
@@ -41,6 +41,7 @@ def main():
         for name, layout in cases:
             print(f"{name} {layout}: {SCENARIOS[name][0].__doc__}")
         return 0
+    checker()
     seed = int(os.environ.get("RK_SEED") or random.SystemRandom().randrange(2**32))
     seconds, rounds = float(os.environ.get("RK_ENSEMBLE_SECONDS", "2")), int(os.environ.get("RK_ENSEMBLE_ROUNDS", "4"))
     print(f"ensembles with {args.java}: {len(cases)} cases, RK_SEED={seed}", flush=True)

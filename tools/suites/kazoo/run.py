@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs kazoo's own test suite, unchanged, through its own harness against one server.
+"""Runs kazoo's own test suite, unchanged, through its own harness against one server, or against an ensemble.
 
-    run.py [--kind ringkeeper|java38|java395] [--workers N] [pytest arguments]
+    run.py [--kind ringkeeper|java38|java395] [--cluster 1|3] [--workers N] [pytest arguments]
 
 expected.txt names every test that does not pass on Java either, or that is not run, with the reason. All others
-must pass. A listed test that passes is reported, not failed, unless its line says that it must fail.
+must pass; a line may hold in a cluster of one or of three only. A listed test that passes is reported, not failed, unless its line says that it must fail.
 """
 
 import argparse
@@ -23,27 +23,30 @@ from harness.servers import JVM, KINDS, TARGET, classpath, default_kind, ringkee
 VERSIONS = {"java38": "3.8.0", "java395": "3.9.5", "ringkeeper": "3.9.5"}
 
 
-def expectations():
-    """test id -> (kind of expectation, reason); lines are `exclude|fails|flaky  <id>  <reason>`."""
+def expectations(cluster):
+    """test id -> (kind of expectation, reason); lines are `exclude|fails|flaky[:cluster]  <id>  <reason>`."""
     table = {}
     with open(os.path.join(HERE, "expected.txt"), encoding="utf-8") as f:
         for line in f:
             line = line.strip()
             if line and not line.startswith("#"):
                 what, test, reason = line.split(None, 2)
-                assert what in ("exclude", "fails", "flaky"), line
-                table[test] = (what, reason)
+                what, _, only = what.partition(":")
+                assert what in ("exclude", "fails", "flaky") and only in ("", "1", "3"), line
+                if only in ("", str(cluster)):
+                    table[test] = (what, reason)
     return table
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", default=default_kind(), choices=KINDS)
+    parser.add_argument("--cluster", type=int, default=1, choices=(1, 3))
     parser.add_argument("--workers", type=int, default=4)
     args, extra = parser.parse_known_args()
 
     sdist = next(os.path.join(TARGET, d) for d in sorted(os.listdir(TARGET)) if d.startswith("kazoo-") and d[6].isdigit())
-    work = os.path.join(TARGET, "kazoo-run")
+    work = os.path.join(TARGET, f"kazoo-run{args.cluster}")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(os.path.join(work, "tmp"))
     xml = os.path.join(work, "junit.xml")
@@ -53,7 +56,7 @@ def main():
     env["PATH"] = HERE + os.pathsep + env["PATH"]
     env["PYTHONPATH"] = HERE
     env["TMPDIR"] = os.path.join(work, "tmp")
-    env["ZOOKEEPER_CLUSTER_SIZE"] = "1"
+    env["ZOOKEEPER_CLUSTER_SIZE"] = str(args.cluster)
     env["ZOOKEEPER_VERSION"] = VERSIONS[args.kind]
     if args.kind == "ringkeeper":
         env["ZOOKEEPER_CLASSPATH"] = "none"
@@ -63,7 +66,7 @@ def main():
         env["RK_KAZOO_JAVA"] = shutil.which("java")
         env["RK_KAZOO_JVM"] = " ".join(JVM)
 
-    table = expectations()
+    table = expectations(args.cluster)
     command = [sys.executable, "-m", "pytest", "-p", "worker_ports", "-p", "no:cacheprovider", "-q", "-o", "addopts=", "-o", "log_cli=false",
                "-n", str(args.workers), "--dist", "loadscope", "--junitxml", xml, "--tb=short", "-rN", "--maxfail=60"]
     for test, (what, _) in table.items():
@@ -107,7 +110,7 @@ def main():
     if "-v" in sys.argv or os.environ.get("RK_SLOW"):
         for seconds, test in sorted(slow, reverse=True)[:25]:
             print(f"{seconds:7.1f} s {test}")
-    print(f"kazoo on {args.kind}: {skipped} skipped by themselves, {known} fail as listed, {time.monotonic() - started:.0f} s")
+    print(f"kazoo on {args.kind}, cluster of {args.cluster}: {skipped} skipped by themselves, {known} fail as listed, {time.monotonic() - started:.0f} s")
     print(f"kazoo: {passed} passed, {len(bad)} failed")
     return 1 if bad or not passed else 0
 
