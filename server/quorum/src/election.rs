@@ -195,13 +195,6 @@ impl Election {
         self.committed.is_voter(sid) || self.next.as_ref().is_some_and(|next| next.is_voter(sid))
     }
 
-    /// Those who were still looking in this round when they last said something.
-    pub fn lookers(&self) -> Vec<Sid> {
-        let looking =
-            |(sid, ballot): (&Sid, &Ballot)| (*sid != self.id && ballot.state == ServerState::Looking).then_some(*sid);
-        self.round.iter().filter_map(looking).collect()
-    }
-
     /// The decision, once.
     pub fn outcome(&mut self) -> Option<Vote> {
         self.outcome.take()

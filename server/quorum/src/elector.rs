@@ -90,6 +90,8 @@ struct Acquaintance {
     said: Vec<HostPort>,
     /// It has said something sensible on this link.
     sound: bool,
+    /// It was looking when it last said something.
+    looking: bool,
     /// Since when its link is silent.
     heard_at: Millis,
     /// What was handed over for its link and has not left.
@@ -179,8 +181,10 @@ impl Elector {
     /// Not looking any more: lookers are told this vote from now on. To be called again with the new epoch as `peer_epoch` once leader and learner
     /// are synchronised.
     pub fn settle(&mut self, state: ServerState, vote: Vote) {
-        // Those who have not decided yet need not wait until they would.
-        let lookers = if self.election.state() == ServerState::Looking { self.election.lookers() } else { Vec::new() };
+        // Those who still look need not wait until they ask again.
+        let first = self.election.state() == ServerState::Looking;
+        let looks = |(sid, peer): (&Sid, &Acquaintance)| (first && peer.looking).then_some(*sid);
+        let lookers: Vec<Sid> = self.peers.iter().filter_map(looks).collect();
         self.election.settle(state, vote);
         self.resend_at = None;
         for sid in lookers {
@@ -429,6 +433,7 @@ impl Elector {
         }
         peer.retry_at = None;
         peer.sound = false;
+        peer.looking = false;
         peer.heard_at = now;
         peer.unsent_bytes = 0;
         peer.queued = None;
@@ -478,6 +483,7 @@ impl Elector {
     fn heard(&mut self, sid: Sid, message: Notification, now: Millis) {
         if let Some(peer) = self.peers.get_mut(&sid) {
             peer.heard_at = now;
+            peer.looking = message.ballot.state == ServerState::Looking;
             if !peer.sound {
                 peer.sound = true;
                 peer.retry_ms = 0;
@@ -491,6 +497,11 @@ impl Elector {
             self.broadcast();
         }
         let voter = self.election.is_voter(sid);
+        if voter && (reaction.broadcast || reaction.reply) && self.election.is_open() {
+            // Something moves: the others may come to a decision, and Java's would not say so unasked.
+            self.resend_ms = self.settings.notification_min_ms;
+            self.resend_at = self.resend_at.min(Some(now.plus(self.resend_ms)));
+        }
         if reaction.reply && !(reaction.broadcast && voter) {
             self.reply(sid, voter, now);
         }

@@ -267,6 +267,13 @@ impl World {
         mine.map(|(_, end)| end.peer).collect()
     }
 
+    /// The end of a server's link to another.
+    pub fn link_to(&self, id: i64, peer: i64) -> Option<LinkId> {
+        let elector = self.nodes[&id].elector.as_ref().expect("running");
+        let leads = |(link, end): &(&LinkId, &End)| end.node == id && end.peer == peer && elector.owns(**link);
+        self.ends.iter().find(leads).map(|(link, _)| *link)
+    }
+
     /// A connection that somebody who is no elector makes to a server; returns the far end.
     pub fn stranger(&mut self, to: i64) -> LinkId {
         let (near, far) = self.pair(to, -99);
