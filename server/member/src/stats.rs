@@ -121,6 +121,8 @@ pub struct Gauges {
     pub sessions: AtomicU64,
     /// The last final zxid.
     pub zxid: AtomicI64,
+    /// The last transaction that the log holds for good.
+    pub durable: AtomicI64,
     /// Slow syncs of the log.
     pub fsync_slow: AtomicU64,
     /// Log writes, and the sum of their durations in µs.

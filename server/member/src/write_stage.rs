@@ -567,5 +567,6 @@ impl WriteStage {
         self.gauges.data_bytes.store(tree.approximate_data_size() as u64, Relaxed);
         self.gauges.sessions.store(self.sequencer.sessions().len() as u64, Relaxed);
         self.gauges.zxid.store(self.sequencer.committed_zxid().0, Relaxed);
+        self.gauges.durable.store(self.log.durable().0, Relaxed);
     }
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use clients::Question;
+use quorum::effect::Ticket;
 use wal::segment::Done;
 
 use crate::background::OpenSegment;
@@ -25,6 +26,8 @@ pub enum Letter {
     SegmentDone(Done, Option<OpenSegment>),
     /// The background wrote a snapshot.
     SnapshotDone,
+    /// An attempt to connect to another member has ended.
+    PeerConnected(Ticket, Result<OwnedFd, String>),
     /// Stop accepting, finish, end.
     ShutDown,
 }

@@ -2,7 +2,9 @@
 
 mod background;
 mod clock;
+mod ensemble;
 mod letter;
+mod links;
 mod memory;
 mod placement;
 mod server;
@@ -46,11 +48,6 @@ fn main() -> ExitCode {
             Level::Warning => tracing::warn!("{warning}"),
             Level::Note => tracing::debug!("{warning}"),
         }
-    }
-    if let Some(ensemble) = &loaded.config.ensemble {
-        // Better absent than alone: a member that served by itself would answer from a history of its own.
-        eprintln!("this is server {} of an ensemble, and ensembles are not built yet", ensemble.id);
-        return ExitStatus::InvalidInvocation.into();
     }
     match server::run(loaded.config) {
         Ok(()) => ExitStatus::Finished.into(),

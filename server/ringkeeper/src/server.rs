@@ -28,6 +28,7 @@ use wal::{Log, LogOptions};
 
 use crate::background::{self, Background};
 use crate::clock;
+use crate::ensemble;
 use crate::letter::Letter;
 use crate::placement::{Placement, Thread};
 use crate::snapshots;
@@ -68,7 +69,7 @@ impl Failure {
     }
 }
 
-/// Runs a standalone server until SIGTERM or SIGINT.
+/// Runs a server, alone or as a member of an ensemble, until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Failure> {
     let auth = Arc::new(
         Auth::new(config.auth.settings()).map_err(|error| Failure::new(ExitStatus::InvalidInvocation, error))?,
@@ -79,8 +80,10 @@ pub fn run(config: Config) -> Result<(), Failure> {
         keep_alive: config.listen.tcp_keep_alive,
     })?;
 
+    let ports = config.ensemble.as_ref().map(ensemble::take_ports).transpose()?;
     let dirs = Directories::open(&config)?;
-    let restored = snapshots::restore(&config, &dirs)?;
+    let restore_options = snapshots::restore_options(&config);
+    let restored = snapshots::restore(&config, &dirs, restore_options)?;
     let last = restored.last.unwrap_or_default();
     let replayed = restored.log.count;
     if !config.log.force_sync {
@@ -137,7 +140,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             tree: sequencer.tree().reader(),
             stream: receiver,
             inlet: Inlet::new(producer),
-            serving: true,
+            serving: config.ensemble.is_none(),
             auth: Arc::clone(&auth),
             settings: shard_settings(&config, length_max),
             stats: Arc::clone(&stats[shard]),
@@ -193,11 +196,16 @@ pub fn run(config: Config) -> Result<(), Failure> {
         last,
         restored.log.leftovers,
     );
+    let ensemble_parts = config
+        .ensemble
+        .as_ref()
+        .map(|ensemble| ensemble::parts(&config, ensemble, &dirs, restore_options, last, now.mono))
+        .transpose()?;
     let mut stage = WriteStage::new(
         WriteParts {
             sequencer,
             tracker,
-            ids: Ids::new(SERVER_ID, now.mono),
+            ids: Ids::new(config.ensemble.as_ref().map_or(SERVER_ID, |ensemble| ensemble.id.0 as u8), now.mono),
             log,
             inlets,
             stream: sender,
@@ -205,13 +213,19 @@ pub fn run(config: Config) -> Result<(), Failure> {
             gauges: Arc::clone(&gauges),
             entropy: SystemEntropy.next_u64(),
             replayed,
-            ensemble: None,
+            ensemble: ensemble_parts,
         },
         now,
     );
     stage.start(now);
     let slow_sync = Duration::from_millis(config.log.sync_warning_ms);
-    let mut writing = Some(Writing { stage, background, gauges: Arc::clone(&gauges), slow_sync });
+    let peers = match (&config.ensemble, ports) {
+        (Some(ensemble), Some(ports)) => {
+            Some((ensemble::connector(ensemble, Arc::clone(&mailboxes[write_thread]))?, ports))
+        }
+        _ => None,
+    };
+    let mut writing = Some(Writing { stage, peers, background, gauges: Arc::clone(&gauges), slow_sync });
 
     let last_gauges = Arc::clone(&gauges);
     let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
@@ -249,7 +263,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     }
     if config.log.force_sync {
         // So that damage to the very end of the log is found, however quiet it was before. A try: the log itself is complete.
-        let _ = wal::write_mark(&RealDisk, &dirs.log, proto::Zxid(last_gauges.zxid.load(Relaxed)));
+        let _ = wal::write_mark(&RealDisk, &dirs.log, proto::Zxid(last_gauges.durable.load(Relaxed)));
     }
     tracing::info!("stopped");
     drop(dirs);

@@ -60,23 +60,27 @@ fn compression(config: &Config) -> Compression {
     }
 }
 
-/// Brings the database back, and says what had to be done for it.
-pub fn restore(config: &Config, dirs: &Directories) -> Result<Restored, Failure> {
-    let begun = Instant::now();
+/// How the database is brought back.
+pub fn restore_options(config: &Config) -> RestoreOptions {
     let mut tree = tree::Options::new((SystemEntropy.next_u64(), SystemEntropy.next_u64()));
     tree.digest = config.digests;
     tree.rules.extended_types = config.nodes.extended_types;
     tree.rules.emulate_353 = config.nodes.emulate_353_ttl;
     let payload_bytes_max =
         (config.limits.packet_bytes_max as usize).saturating_add(config.limits.packet_extra_bytes as usize);
-    let options = RestoreOptions {
+    RestoreOptions {
         read: ReadOptions { payload_bytes_max },
         tree,
         trust_empty: config.snapshots.trust_empty,
         db_autocreate: config.create_database,
         compression: compression(config),
         last_zxid: config.snapshots.last_processed_zxid,
-    };
+    }
+}
+
+/// Brings the database back, and says what had to be done for it.
+pub fn restore(config: &Config, dirs: &Directories, options: RestoreOptions) -> Result<Restored, Failure> {
+    let begun = Instant::now();
     let restored = snapshot::restore(&RealDisk, &dirs.data, &dirs.log, options)
         .map_err(|error| Failure::new(ExitStatus::UnableToAccessDataDir, error))?;
     for rejected in &restored.rejected {

@@ -17,9 +17,11 @@ use clients::{Acceptor, Driver, Mailbox, Question};
 use config::ExitStatus;
 use member::word::Word;
 use member::{Effect, Gauges, Key, Seldom, WriteStage};
+use peers::Connector;
 use pipeline::Now;
 use proto::Millis;
 use queue::Bell;
+use quorum::effect::Port;
 use uring::{Event, ListenerId, Reactor, Wait};
 use wal::segment::SegmentId;
 use wal::{LogFailed, WriteToken};
@@ -27,6 +29,7 @@ use wal::{LogFailed, WriteToken};
 use crate::background::Background;
 use crate::clock;
 use crate::letter::Letter;
+use crate::links::Links;
 use crate::memory;
 use crate::words::Words;
 
@@ -59,6 +62,8 @@ pub struct Writing {
     pub gauges: Arc<Gauges>,
     /// `fsync.warningthresholdms`
     pub slow_sync: Duration,
+    /// The way to the other members of an ensemble, and the ports at which they call.
+    pub peers: Option<(Connector, Vec<(Port, TcpListener)>)>,
 }
 
 /// Where connections come from: on the thread of shard 0 only.
@@ -95,6 +100,7 @@ struct Host {
     background: Background,
     gauges: Arc<Gauges>,
     slow_sync: Duration,
+    links: Option<Links>,
     files: BTreeMap<SegmentId, Arc<File>>,
     flights: HashMap<u64, Flight>,
     next_flight: u64,
@@ -132,6 +138,10 @@ impl Worker {
             background: writing.background,
             gauges: writing.gauges,
             slow_sync: writing.slow_sync,
+            links: writing.peers.map(|(connector, ports)| {
+                let listen = |(port, listener)| (reactor.listen(listener), port);
+                Links::new(connector, ports.into_iter().map(listen).collect())
+            }),
             files: BTreeMap::new(),
             flights: HashMap::new(),
             next_flight: 0,
@@ -166,12 +176,19 @@ impl Worker {
             self.threads.bells[self.index].awake();
             let now = events.now.unwrap_or_else(clock::now);
             for (conn, buffer) in events.sent {
-                if let Some((_, driver)) = &mut self.shard {
+                let links = self.host.as_mut().and_then(|host| Some((host.links.as_mut()?, &mut host.stage)));
+                if let Some((links, stage)) = links.filter(|(links, _)| links.find(conn).is_some()) {
+                    links.sent(&mut self.reactor, stage, conn, buffer, now);
+                } else if let Some((_, driver)) = &mut self.shard {
                     driver.sent(conn, buffer, now);
                 }
             }
-            for (stream, peer) in events.accepted {
-                self.place(stream, peer, now);
+            for (listener, stream, peer) in events.accepted {
+                let links = self.host.as_mut().and_then(|host| Some((host.links.as_mut()?, &mut host.stage)));
+                match links.and_then(|(links, stage)| Some((links.port(listener)?, links, stage))) {
+                    Some((port, links, stage)) => links.accepted(&mut self.reactor, stage, port, stream, now),
+                    None => self.place(stream, peer, now),
+                }
             }
             for (token, result, buffer) in events.written {
                 self.written(token, result, buffer);
@@ -219,20 +236,29 @@ impl Worker {
     fn turn(&mut self, wait: Wait) -> std::io::Result<Events> {
         let mut events = Events::default();
         let (shard, accept_failed) = (&mut self.shard, &mut self.accept_failed);
+        let mut peers = self.host.as_mut().and_then(|host| Some((host.links.as_mut()?, &mut host.stage)));
         self.reactor.turn(wait, |event| match event {
             Event::Received { conn, bytes } => {
                 let now = *events.now.get_or_insert_with(clock::now);
-                if let Some((_, driver)) = shard {
+                if let Some((links, stage)) = &mut peers
+                    && let Some((link, heard)) = links.find(conn)
+                {
+                    if heard {
+                        stage.peer_received(link, bytes, now);
+                    }
+                } else if let Some((_, driver)) = shard {
                     driver.received(conn, bytes, now);
                 }
             }
             Event::Sent { conn, buffer } => events.sent.push((conn, buffer)),
             Event::Closed { conn, .. } => {
-                if let Some((_, driver)) = shard {
+                let now = *events.now.get_or_insert_with(clock::now);
+                let was_link = peers.as_mut().is_some_and(|(links, stage)| links.closed(stage, conn, now));
+                if let Some((_, driver)) = shard.as_mut().filter(|_| !was_link) {
                     driver.closed(conn);
                 }
             }
-            Event::Accepted { stream, peer, .. } => events.accepted.push((stream, peer)),
+            Event::Accepted { listener, stream, peer } => events.accepted.push((listener, stream, peer)),
             Event::AcceptFailed { error, .. } => {
                 if let Some(unsaid) = accept_failed.ask(clock::now().mono) {
                     tracing::error!(%error, unsaid, "cannot accept connections for now");
@@ -303,6 +329,12 @@ impl Worker {
                     host.stage.snapshot_done();
                 }
             }
+            Letter::PeerConnected(ticket, result) => {
+                let Some(host) = &mut self.host else { return };
+                if let Some(links) = &mut host.links {
+                    links.connected(&mut self.reactor, &mut host.stage, ticket, result, now);
+                }
+            }
             Letter::ShutDown => {
                 if let Some(listener) = self.listener.take() {
                     self.reactor.stop_listening(listener);
@@ -351,6 +383,10 @@ impl Worker {
         }
         if let Some(host) = &mut self.host {
             more |= host.stage.step(now, &mut host.effects);
+            if let Some(why) = host.stage.peer_failed() {
+                tracing::error!("{why}; ending");
+                process::exit(i32::from(ExitStatus::UnexpectedError as u8));
+            }
             host.issue(&mut self.reactor, now);
             for effect in std::mem::take(&mut host.effects) {
                 match effect {
@@ -362,7 +398,11 @@ impl Worker {
                     }
                     Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),
                     Effect::CloseSegment(segment) => _ = host.files.remove(&segment),
-                    Effect::Peer(_) => {}
+                    Effect::Peer(effect) => {
+                        if let Some(links) = &mut host.links {
+                            links.carry_out(&mut self.reactor, effect);
+                        }
+                    }
                 }
             }
         }
@@ -470,7 +510,7 @@ impl Worker {
 struct Events {
     now: Option<Now>,
     sent: Vec<(uring::ConnId, Vec<u8>)>,
-    accepted: Vec<(OwnedFd, SocketAddr)>,
+    accepted: Vec<(ListenerId, OwnedFd, SocketAddr)>,
     written: Vec<(u64, std::io::Result<usize>, aligned::AlignedBuf)>,
 }
 
