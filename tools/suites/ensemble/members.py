@@ -37,10 +37,22 @@ class Member(Server):
         with open(os.path.join(self.data, "myid"), "w", encoding="ascii") as f:
             f.write(f"{sid}\n")
         self.paused, self.wrote = False, set()  # wrote: the kinds that have written its files
+        self.keeps_cfg = False  # once the ensemble has been reconfigured, its zoo.cfg is the member's own
 
     def become(self, letter):
         """Be of this kind from the next start on."""
         self.kind = "ringkeeper" if letter in "Rr" else java_kind()
+
+    def command(self):
+        path, kept = os.path.join(self.dir, "zoo.cfg"), None
+        if self.keeps_cfg and os.path.exists(path):
+            with open(path, encoding="utf-8") as f:
+                kept = f.read()
+        command = super().command()
+        if kept is not None:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(kept)
+        return command
 
     def spawn(self):
         self.wrote.add(self.kind)
@@ -87,9 +99,9 @@ class Member(Server):
 
 
 class Ensemble:
-    """Members by sid, and their network if it is to be disturbed."""
+    """Members by sid, and their network if it is to be disturbed. Only members of `later` know of those at first."""
 
-    def __init__(self, layout, network=False, cfg=None, props=None):
+    def __init__(self, layout, network=False, cfg=None, props=None, later=()):
         self.layout = layout
         self.dir = tempfile.mkdtemp(prefix="rk-ensemble-")
         second, third = random.SystemRandom().randrange(16, 240), random.SystemRandom().randrange(1, 250)
@@ -102,6 +114,8 @@ class Ensemble:
             if m.observer:
                 m.cfg["peerType"] = "observer"
             for other in self.members.values():
+                if other.sid in later and m.sid not in later:
+                    continue  # it comes by reconfig
                 host, quorum, election = real[other.sid]
                 if self.network and other is not m:
                     host, quorum, election = self.network.address(m.sid, other.sid)
@@ -143,15 +157,20 @@ class Ensemble:
                 raise NotStarted(f"no quorum within {timeout} s: {modes}\n{tails}")
             time.sleep(0.05)
 
-    def form(self, leader=None):
+    def line(self, sid):
+        """The member as `reconfig` takes it."""
+        m = self.members[sid]
+        return f"server.{sid}={m.host}:{m.quorum_port}:{m.election_port}:{'observer' if m.observer else 'participant'};{m.host}:{m.port}"
+
+    def form(self, leader=None, without=()):
         """Start all so that `leader` (the largest voter unless given) leads. Returns its sid."""
-        voters = self.voters
+        voters = [sid for sid in self.voters if sid not in without]
         leader = leader or max(voters)
         first = [sid for sid in voters if sid < leader][:len(voters) // 2] + [leader]
         assert len(first) > len(voters) // 2, f"{leader} cannot be made to lead {voters}"
         self.spawn(*first)
         assert self.wait(*first) == leader
-        self.spawn(*(sid for sid in self.members if sid not in first))
+        self.spawn(*(sid for sid in self.members if sid not in first and sid not in without))
         assert self.wait() == leader
         return leader
 

@@ -13,7 +13,7 @@ import threading
 import time
 
 from harness.servers import ROOT
-from harness.wire import EPHEMERAL, SEQUENTIAL, Closed, E, req
+from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, E, i64, req, text
 from members import TICK_MS, Ensemble
 from trees import agreed, files_agree
 from workload import Load
@@ -52,8 +52,8 @@ class Stage:
     def note(self, text):
         self.notes.append(text)
 
-    def judge(self, e, load=None, skip=()):
-        """Everything that must hold at the end."""
+    def judge(self, e, load=None, skip=(), without=()):
+        """Everything that must hold at the end, of all members but those that have left."""
         if load:
             load.stop()
         e.wait()
@@ -66,7 +66,7 @@ class Stage:
             self.note(result.stdout.strip().splitlines()[-1])
             finals = agreed(e)
         e.stop()
-        self.notes += files_agree(e, self.java, finals)
+        self.notes += files_agree(e, self.java, finals, without)
 
 
 def others(e, sid):
@@ -518,6 +518,64 @@ def five(stage, layout):
     stage.judge(e, load)
 
 
+def reconfig(stage, layout):
+    """The last member joins a running ensemble by reconfig, the first one leaves; the leader leaves and comes back as another's follower."""
+    last = len(layout)
+    e = stage.ensemble(layout, cfg={"reconfigEnabled": "true"}, props={"zookeeper.skipACL": "yes"}, later=[last])
+    leader = e.form(without=[last])
+    for m in e.members.values():
+        m.keeps_cfg = True
+    load = Load(e, seed=stage.seed, workers=3).start().progress()
+
+    def change(joining=None, leaving=None):
+        at = next(s for s in e.running if s != leaving)
+        for _ in range(50):
+            c = e.connect(at)
+            try:
+                reply = c.do(req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()}))
+            except (Closed, OSError):
+                reply = None
+            c.drop()
+            if reply and reply.err == 0:
+                return reply.data.decode()
+            # New members must have caught up first; another reconfig may be under way.
+            assert reply is None or reply.err in (-14, -13, -4), f"reconfig answered {reply.err}"
+            time.sleep(0.2)
+        raise AssertionError("reconfig is refused")
+
+    e.spawn(last)
+    told = change(joining=e.line(last))
+    assert f"server.{last}={e[last].host}" in told, told
+    e.wait()
+    assert e[last].mode() in ("follower", "leader")
+    c = e.connect(last)
+    c.ok(req.create("/joined", b""))
+    assert c.ok(req.get_data("/zookeeper/config")).data.decode().count("server.") == last
+    c.quit()
+    load.progress(30)
+    told = change(leaving="1")
+    assert "server.1=" not in told, told
+    for w in load.workers:
+        w.members = [s for s in e.members if s != 1]
+    load.progress(10)
+    e[1].stop()
+    load.progress(30)
+    # the one that leads now leaves, and another takes over
+    leader = e.wait()
+    told = change(leaving=str(leader))
+    e[leader].stop()
+    e.wait()
+    load.progress(30)
+    # its own files say that it is nobody: it comes back with those it began with
+    e[leader].keeps_cfg = False
+    e.spawn(leader)
+    e[leader].keeps_cfg = True
+    change(joining=e.line(leader))
+    e.wait()
+    load.progress(30)
+    stage.judge(e, load, without=[1])
+
+
 # name: (function, layouts of the short run, layouts of the long one)
 ALL_MIXES = ["RRR", "JJR", "JRJ", "RJJ", "RRJ", "RJR", "JRR"]
 SCENARIOS = {
@@ -534,5 +592,6 @@ SCENARIOS = {
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),
     "rolling": (rolling, ["JJJ"], ["JJJ", "RRR"]),
+    "reconfig": (reconfig, [], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
     "five": (five, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
 }
