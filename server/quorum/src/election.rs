@@ -97,6 +97,11 @@ pub struct Election {
     finalize_at: Option<Millis>,
     decided: bool,
     outcome: Option<Vote>,
+    /// Settled more than once on this leader: the second time was after synchronising with it.
+    synchronised: bool,
+    deserted: bool,
+    /// It has nothing to say.
+    silent: bool,
 }
 
 impl Election {
@@ -119,6 +124,9 @@ impl Election {
             finalize_at: None,
             decided: false,
             outcome: None,
+            synchronised: false,
+            deserted: false,
+            silent: true,
         }
     }
 
@@ -131,6 +139,7 @@ impl Election {
     /// A new round begins; its ballot is to be broadcast.
     pub fn look(&mut self, zxid: Zxid, peer_epoch: i64, now: Millis) {
         self.state = ServerState::Looking;
+        self.silent = false;
         self.clock += 1;
         self.initial = if self.committed.is_voter(self.id) {
             Vote { leader: self.id, zxid, election_epoch: 0, peer_epoch }
@@ -142,6 +151,7 @@ impl Election {
         self.absent.clear();
         self.decided = false;
         self.outcome = None;
+        self.deserted = false;
         self.begin_round(self.clock, self.initial);
         self.weigh(now);
     }
@@ -149,7 +159,10 @@ impl Election {
     /// Not looking any more: this is what lookers are told from now on.
     pub fn settle(&mut self, state: ServerState, vote: Vote) {
         debug_assert!(state != ServerState::Looking, "settled servers have a leader");
+        self.synchronised = self.state == state;
+        self.deserted = false;
         self.state = state;
+        self.silent = false;
         self.proposal = vote;
         self.settled_before = true;
         self.finalize_at = None;
@@ -157,13 +170,18 @@ impl Election {
         self.decided = true;
     }
 
-    /// What this server says; nothing before it first looks or settles.
+    /// The leader is gone, and this server does not look for another yet.
+    pub fn unsettle(&mut self) {
+        self.silent = true;
+    }
+
+    /// What this server says; nothing before it first looks or settles, and nothing while it is unsettled.
     pub fn ballot(&self) -> Option<Ballot> {
         let vote = match self.state {
             ServerState::Looking => Vote { election_epoch: self.clock, ..self.proposal },
             _ => self.proposal,
         };
-        (self.clock > 0 || self.settled_before).then_some(Ballot { state: self.state, vote, version: 2 })
+        (!self.silent).then_some(Ballot { state: self.state, vote, version: 2 })
     }
 
     /// What this server does.
@@ -173,7 +191,7 @@ impl Election {
 
     /// Looking, and not yet decided.
     pub fn is_open(&self) -> bool {
-        self.state == ServerState::Looking && !self.decided && self.clock > 0
+        self.state == ServerState::Looking && !self.decided && !self.silent
     }
 
     /// The number of the round.
@@ -198,6 +216,11 @@ impl Election {
     /// The decision, once.
     pub fn outcome(&mut self) -> Option<Vote> {
         self.outcome.take()
+    }
+
+    /// The leader on whom this server settled, and with whom it has not synchronised, has said that it does not lead: true once.
+    pub fn deserted(&mut self) -> bool {
+        std::mem::take(&mut self.deserted)
     }
 
     /// When something may be decided although nothing more is heard.
@@ -227,6 +250,14 @@ impl Election {
     /// A ballot came in.
     pub fn heard(&mut self, from: Sid, ballot: Ballot, now: Millis) -> Reaction {
         let looking = ballot.state == ServerState::Looking;
+        if from == self.proposal.leader && self.state != ServerState::Looking && !self.synchronised {
+            // While it looks in the same round, for itself, it has only not decided yet.
+            self.deserted |= match ballot.state {
+                ServerState::Looking => ballot.vote != self.proposal,
+                ServerState::Leading => false,
+                ServerState::Following | ServerState::Observing => true,
+            };
+        }
         if !self.is_voter(from) {
             // Observers, and servers that were removed or are to be added, want to know; their own ballots do not count.
             return Reaction { broadcast: false, reply: looking };
@@ -323,7 +354,9 @@ impl Election {
             return;
         }
         let finalize_at = *self.finalize_at.get_or_insert(now.plus(self.finalize_wait_ms));
-        if finalize_at <= now || self.all_accounted_for() {
+        // Only the winner may be sure early. It says so, and those who hear it say that it leads follow; thus nobody knocks at
+        // the door of one who is still waiting, as Java's servers do.
+        if finalize_at <= now || (proposal.leader == self.id && self.all_accounted_for()) {
             self.decide(proposal);
         }
     }

@@ -192,6 +192,18 @@ impl Elector {
         }
     }
 
+    /// The role that was settled on has ended, and [`Elector::look`] will follow when the history is durable: until then lookers are not told
+    /// of a leader who may be gone.
+    pub fn unsettle(&mut self) {
+        self.election.unsettle();
+    }
+
+    /// True once when the leader on whom this member settled says that it does not lead (it was restarted, or changed its mind) before the two have
+    /// synchronised. The caller had better look again than wait for it.
+    pub fn deserted(&mut self) -> bool {
+        self.election.deserted()
+    }
+
     /// Somebody connected to the election port.
     pub fn accepted(&mut self, link: LinkId, now: Millis) {
         let strangers = |(id, link): (&LinkId, &Link)| matches!(link.stage, Stage::Stranger { .. }).then_some(*id);

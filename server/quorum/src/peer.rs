@@ -584,6 +584,11 @@ impl Peer {
                     self.look_again(replica, now);
                     return true;
                 }
+                if self.elector.deserted() && !learner.serving() {
+                    info!("the elected leader does not lead");
+                    self.look_again(replica, now);
+                    return true;
+                }
                 let state = if learner.observer() { ServerState::Observing } else { ServerState::Following };
                 let serving = learner.serving().then_some((state, learner.epoch()));
                 self.tell(serving)
@@ -636,6 +641,7 @@ impl Peer {
             Part::Leading(leader) => self.effects.extend(leader.end()),
             Part::Learning(learner) => self.effects.extend(learner.end()),
         }
+        self.elector.unsettle();
         replica.stop_serving(now);
         self.ended += 1;
         let mut wait_ms = 0;

@@ -159,6 +159,33 @@ fn a_leader_that_comes_back_is_not_led_by_its_former_life() {
 }
 
 #[test]
+fn a_leader_that_is_restarted_before_it_has_followers_is_not_waited_for() {
+    let mut world = World::new(1, &servers(3, 0));
+    world.members_live = false;
+    world.start_all();
+    let elected = world.run_until(1_000, |world| world.agreed() == Some(3));
+    assert!(elected);
+    world.kill(3);
+    world.node(3).zxid = -1; // Its disk was replaced, say.
+    world.start(3);
+    world.run_to_agreement(1_000);
+    assert!(world.desertions >= 1);
+    assert_eq!(world.agreed(), Some(2));
+
+    // One with whom the others have synchronised is their learners' business: the end of their links to it tells them.
+    let mut world = settled(&servers(3, 0));
+    for id in 1..=3 {
+        let (state, vote) = (world.nodes[&id].state, world.nodes[&id].vote.expect("a vote"));
+        world.elector(id).settle(state, Vote { peer_epoch: 1, ..vote });
+    }
+    world.kill(3);
+    world.node(3).epoch = 1;
+    world.start(3);
+    world.run_to_agreement(3_000);
+    assert_eq!(world.desertions, 0);
+}
+
+#[test]
 fn observers_learn_who_leads_and_are_never_elected() {
     let mut world = World::new(1, &servers(3, 2));
     world.node(4).zxid = 99;

@@ -74,6 +74,8 @@ pub struct World {
     pub cut_bytes: bool,
     pub messages: usize,
     pub connects: usize,
+    /// How often a server heard that its leader does not lead.
+    pub desertions: usize,
     ends: BTreeMap<LinkId, End>,
     events: BTreeMap<(i64, u64), Event>,
     held: Vec<Event>,
@@ -101,6 +103,7 @@ impl World {
             cut_bytes: false,
             messages: 0,
             connects: 0,
+            desertions: 0,
             ends: BTreeMap::new(),
             events: BTreeMap::new(),
             held: Vec::new(),
@@ -351,9 +354,13 @@ impl World {
             }
             Event::Connected { node, ticket, link } => {
                 let now = Millis(self.now);
+                let broken = !self.ends.contains_key(&link);
                 match self.node(node).elector.as_mut().filter(|elector| elector.owns_ticket(ticket)) {
                     Some(elector) => {
                         elector.connected(ticket, link, now);
+                        if broken {
+                            elector.closed(link, now);
+                        }
                         self.after(node);
                     }
                     None => self.close(link),
@@ -423,6 +430,11 @@ impl World {
             node.decisions += 1;
             elector.settle(node.state, vote);
             assert_eq!(elector.outcome(), None, "a decision is told once");
+        }
+        if elector.deserted() {
+            self.desertions += 1;
+            self.look(id);
+            return;
         }
         let effects: Vec<Effect> = elector.effects().collect();
         for effect in effects {
