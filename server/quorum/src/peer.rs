@@ -35,6 +35,9 @@ const EARLY_BYTES_MAX: usize = 64 << 10;
 /// So many links of learners may wait for this member to lead.
 const EARLY_LINKS_MAX: usize = 1024;
 
+/// A log that is not idle when a vote is due is looked at this often, besides whenever it has become durable.
+const SETTLE_POLL_MS: i64 = 20;
+
 /// After a second attempt in a row that came to nothing, a member waits this long before it looks again, and then longer and longer.
 const FRUITLESS_MS: i64 = 20;
 
@@ -232,11 +235,12 @@ struct Early {
 }
 
 enum Part {
-    /// `asked`: the election has begun; before, the log must be idle and `not_before` have come.
+    /// `asked`: the election has begun. Before, `not_before` must have come and the log be idle, which is looked at again at `poll_at`.
     Looking {
         asked: bool,
         since: Millis,
         not_before: Millis,
+        poll_at: Millis,
     },
     Leading(Box<Leader>),
     Learning(Box<Learner>),
@@ -274,7 +278,7 @@ impl Peer {
             elector: Elector::new(settings.elector.clone(), view.clone(), now),
             settings: Arc::new(settings),
             view,
-            part: Part::Looking { asked: false, since: now, not_before: now },
+            part: Part::Looking { asked: false, since: now, not_before: now, poll_at: now },
             begun: false,
             vote: None,
             told: false,
@@ -292,7 +296,7 @@ impl Peer {
     /// Begins to look for a leader.
     pub fn start(&mut self, replica: &mut impl Replica, now: Now) {
         self.begun = true;
-        self.part = Part::Looking { asked: false, since: now.mono, not_before: now.mono };
+        self.part = Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono };
         if let Err(why) = check_epochs(replica) {
             self.failed = Some(why);
             return;
@@ -410,7 +414,7 @@ impl Peer {
     /// When [`Peer::tick`] must be called at the latest, on the monotonic clock.
     pub fn next_deadline(&self) -> Millis {
         let own = match &self.part {
-            Part::Looking { asked: false, not_before, .. } => Some(*not_before),
+            Part::Looking { asked: false, not_before, poll_at, .. } => Some(*not_before.max(poll_at)),
             Part::Looking { .. } => None,
             Part::Leading(leader) => Some(leader.next_deadline()),
             Part::Learning(learner) => Some(learner.next_deadline()),
@@ -543,9 +547,13 @@ impl Peer {
 
     fn step(&mut self, replica: &mut impl Replica, now: Now) -> bool {
         match &mut self.part {
-            Part::Looking { asked: false, not_before, .. } => {
+            Part::Looking { asked: false, not_before, poll_at, .. } => {
+                if now.mono < *not_before {
+                    return false;
+                }
                 // A vote speaks of a history that is durable.
-                if now.mono < *not_before || !replica.is_settled() {
+                if !replica.is_settled() {
+                    *poll_at = now.mono.plus(SETTLE_POLL_MS);
                     return false;
                 }
                 self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
@@ -635,7 +643,7 @@ impl Peer {
     fn look_again(&mut self, replica: &mut impl Replica, now: Now) {
         let served = self.told;
         let observer = matches!(&self.part, Part::Learning(learner) if learner.observer());
-        let looking = Part::Looking { asked: false, since: now.mono, not_before: now.mono };
+        let looking = Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono };
         match std::mem::replace(&mut self.part, looking) {
             Part::Looking { .. } => {}
             Part::Leading(leader) => self.effects.extend(leader.end()),
@@ -656,7 +664,8 @@ impl Peer {
             let spread = (self.settings.id.0 as u64).wrapping_mul(7919).wrapping_add(self.ended.wrapping_mul(104_729));
             wait_ms += (spread % (self.settings.observer_election_delay_ms.max(0) as u64 + 1)) as i64;
         }
-        self.part = Part::Looking { asked: false, since: now.mono, not_before: now.mono.plus(wait_ms) };
+        let not_before = now.mono.plus(wait_ms);
+        self.part = Part::Looking { asked: false, since: now.mono, not_before, poll_at: now.mono };
     }
 }
 

@@ -1,0 +1,183 @@
+//! What an ensemble does, one rule at a time.
+
+use proto::{Sid, Zxid};
+use quorum::peer::Phase;
+
+use crate::world::{World, view};
+
+fn ready(seed: u64, voters: i64, observers: i64) -> World {
+    let mut world = World::new(seed, view(voters, observers));
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    world
+}
+
+#[test]
+fn three_members_elect_a_leader_and_agree_on_writes_of_each() {
+    let mut world = ready(1, 3, 0);
+    for round in 0..20 {
+        assert!(world.write(1 + round % 3));
+        world.run(3);
+    }
+    world.until("everything", 5_000, |world| world.chosen.len() == 20);
+    let last = world.chosen.last().unwrap().0;
+    assert_eq!(last, Zxid::new(1, 20));
+    world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
+}
+
+#[test]
+fn observers_learn_what_is_final_and_forward_writes() {
+    let mut world = ready(2, 3, 2);
+    assert_eq!(world.peer(4).state().phase, Phase::Observing);
+    for id in 1..=5 {
+        assert!(world.write(id));
+    }
+    world.until("everything", 5_000, |world| world.chosen.len() == 5);
+    let last = world.chosen.last().unwrap().0;
+    world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
+    let leader = world.leader().unwrap();
+    assert_eq!(world.peer(leader).report(world.time()).synced_observers, 2);
+}
+
+#[test]
+fn the_ensemble_serves_on_without_a_minority_and_not_without_a_quorum() {
+    let mut world = ready(3, 5, 0);
+    let leader = world.leader().unwrap();
+    let followers: Vec<i64> = (1..=5).filter(|&id| id != leader).collect();
+    world.crash(followers[0]);
+    world.crash(followers[1]);
+    world.run(50);
+    assert_eq!(world.leader(), Some(leader));
+    assert!(world.write(leader));
+    world.until("the write", 2_000, |world| world.chosen.len() == 1);
+    world.crash(followers[2]);
+    world.until("the end of service", 100, |world| world.leader().is_none());
+    world.run(2_000);
+    assert!(!world.is_serving(leader) && !world.is_serving(followers[3]));
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    assert_eq!(world.chosen.len(), 1);
+}
+
+#[test]
+fn a_leader_that_dies_is_replaced_at_once() {
+    let mut world = ready(4, 3, 0);
+    let leader = world.leader().unwrap();
+    world.write(leader);
+    world.run(100);
+    let began = world.now;
+    world.crash(leader);
+    world.until("another leader", 2_000, |world| world.leader().is_some());
+    assert!(world.now - began < 500, "it took {} ms", world.now - began);
+    assert_eq!(world.chosen.len(), 1);
+}
+
+#[test]
+fn a_member_that_was_away_gets_the_difference_and_one_with_too_much_goes_back() {
+    let mut world = ready(5, 3, 0);
+    let leader = world.leader().unwrap();
+    world.write(leader);
+    world.run(100);
+    // The leader alone has what it proposes now.
+    world.cut_off(leader);
+    world.write(leader);
+    world.run(3_000);
+    world.crash(leader);
+    assert_eq!(world.replica(leader).log.len(), 2);
+    world.until("another leader", 5_000, |world| world.leader().is_some());
+    world.heal();
+    let next = world.leader().unwrap();
+    world.write(next);
+    world.run(100);
+    world.start(leader);
+    world.until("service", 5_000, World::everybody_serves);
+    world.run(100);
+    assert_eq!(world.chosen.len(), 2);
+    assert_eq!(world.replica(leader).log.len(), 2);
+    assert_eq!(world.peer(next).report(world.time()).trunc_syncs, 1);
+    // And one that was only away.
+    let third = (1..=3).find(|&id| id != leader && id != next).unwrap();
+    world.crash(third);
+    world.write(next);
+    world.run(100);
+    world.start(third);
+    world.until("service", 5_000, World::everybody_serves);
+    assert!(world.peer(next).report(world.time()).diff_syncs >= 2);
+    let last = world.chosen.last().unwrap().0;
+    world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
+    assert_eq!(world.replica(third).log.len(), 3);
+}
+
+#[test]
+fn a_member_that_lacks_too_much_gets_a_snapshot() {
+    let mut world = ready(6, 3, 0);
+    let leader = world.leader().unwrap();
+    let away = (1..=3).find(|&id| id != leader).unwrap();
+    world.crash(away);
+    for _ in 0..100 {
+        world.write(leader);
+        world.run(2);
+    }
+    world.replica(leader).log_is_gone = true;
+    world.start(away);
+    world.until("service", 5_000, World::everybody_serves);
+    assert_eq!(world.peer(leader).report(world.time()).snap_syncs, 1);
+    world.write(away);
+    world.until("the write", 5_000, |world| world.chosen.len() == 101);
+    let last = world.chosen.last().unwrap().0;
+    world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
+}
+
+#[test]
+fn a_sync_is_answered_when_all_that_was_final_before_is_final_here() {
+    let mut world = ready(7, 3, 1);
+    for round in 0..200 {
+        world.write(1 + round % 4);
+        world.sync(1 + (round + 1) % 4);
+        world.run(1);
+    }
+    // The world itself looks at each answer; here it is seen that they come.
+    world.run(1_000);
+    let answered = world.members.values();
+    let answered = answered.flat_map(|member| &member.replica.told);
+    assert!(answered.filter(|told| **told == crate::memory::Told::Synced).count() >= 140);
+}
+
+#[test]
+fn an_epochs_last_zxid_ends_the_leadership_and_nothing_is_lost() {
+    let mut world = World::new(8, view(3, 0));
+    world.settings.rollover_counter = 50;
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    let mut written = 0;
+    while written < 200 {
+        if let Some(leader) = world.leader() {
+            written += u64::from(world.write(leader));
+        }
+        world.run(5);
+    }
+    world.until("everything", 5_000, |world| world.chosen.len() == 200);
+    assert!(world.chosen.last().unwrap().0.epoch() >= 4);
+}
+
+#[test]
+fn a_leader_that_hears_of_nobody_steps_down_within_the_sync_limit() {
+    let mut world = ready(9, 3, 0);
+    let leader = world.leader().unwrap();
+    let began = world.now;
+    world.cut_off(leader);
+    world.until("the end of the old service", 5_000, |world| !world.is_serving(leader));
+    let limit = world.settings.sync_limit * world.settings.tick_ms;
+    assert!(world.now - began <= limit + 2 * world.settings.tick_ms, "{} ms", world.now - began);
+    world.until("the service of the others", 5_000, |world| world.leader().is_some());
+    world.heal();
+    world.until("service", 5_000, World::everybody_serves);
+}
+
+#[test]
+fn one_member_alone_is_an_ensemble() {
+    let mut world = ready(10, 1, 1);
+    assert!(world.write(2));
+    world.until("the write", 5_000, |world| world.chosen.len() == 1 && world.everybody_has(world.chosen[0].0));
+    assert_eq!(world.peer(1).leader(), Some(Sid(1)));
+}
