@@ -403,3 +403,322 @@ impl Election {
         self.outcome = Some(vote);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Millis = Millis(1_000);
+
+    fn view(text: &str) -> Arc<QuorumView> {
+        Arc::new(QuorumView::parse(text).expect("a view"))
+    }
+
+    fn servers(count: i64) -> String {
+        (1..=count).map(|sid| format!("server.{sid}=h{sid}:1:2\n")).collect()
+    }
+
+    fn vote(leader: i64, zxid: i64, election_epoch: i64, peer_epoch: i64) -> Vote {
+        Vote { leader: Sid(leader), zxid: Zxid(zxid), election_epoch, peer_epoch }
+    }
+
+    fn looks(vote: Vote) -> Ballot {
+        Ballot { state: ServerState::Looking, vote, version: 2 }
+    }
+
+    fn follows(vote: Vote) -> Ballot {
+        Ballot { state: ServerState::Following, vote, version: 2 }
+    }
+
+    fn leads(vote: Vote) -> Ballot {
+        Ballot { state: ServerState::Leading, vote, version: 2 }
+    }
+
+    /// Server `id` of so many, looking for the first time, with an empty history.
+    fn looking(id: i64, count: i64) -> Election {
+        let mut election = Election::new(Sid(id), 200, view(&servers(count)));
+        election.look(Zxid(0), 0, START);
+        election
+    }
+
+    /// The same, after it has once followed the last server, now in round 2.
+    fn looking_again(id: i64, count: i64) -> Election {
+        let mut election = looking(id, count);
+        election.settle(ServerState::Following, vote(count, 0, 1, 0));
+        election.look(Zxid(0), 0, START);
+        election
+    }
+
+    const NOTHING: Reaction = Reaction { broadcast: false, reply: false };
+    const REPLY: Reaction = Reaction { broadcast: false, reply: true };
+    const BROADCAST: Reaction = Reaction { broadcast: true, reply: false };
+
+    #[test]
+    fn votes_are_ordered_by_epoch_then_history_then_id() {
+        let ordered = [vote(9, 9, 9, 0), vote(1, 0, 0, 1), vote(2, 0, 0, 1), vote(1, 7, 0, 1), vote(1, 0, 0, 2)];
+        for (index, lesser) in ordered.iter().enumerate() {
+            assert!(!lesser.beats(lesser));
+            for greater in &ordered[index + 1..] {
+                assert!(greater.beats(lesser) && !lesser.beats(greater), "{greater:?} {lesser:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_better_vote_is_adopted_and_told_to_all() {
+        let mut election = looking(2, 3);
+        assert_eq!(election.heard(Sid(3), looks(vote(3, 0, 1, 0)), START), BROADCAST);
+        assert_eq!(election.ballot(), Some(looks(vote(3, 0, 1, 0))));
+    }
+
+    #[test]
+    fn a_worse_vote_is_answered_when_it_is_new() {
+        let mut election = looking(2, 5);
+        assert_eq!(election.heard(Sid(1), looks(vote(1, 0, 1, 0)), START), REPLY);
+        assert_eq!(election.heard(Sid(1), looks(vote(1, 0, 1, 0)), START), NOTHING, "else two could answer for ever");
+        assert_eq!(election.heard(Sid(1), looks(vote(2, 0, 1, 0)), START), NOTHING, "it has heard");
+    }
+
+    #[test]
+    fn the_first_vote_of_a_server_is_answered_even_if_it_is_the_own_one() {
+        let mut election = looking(2, 5);
+        assert_eq!(election.heard(Sid(1), looks(vote(2, 0, 1, 0)), START), REPLY);
+    }
+
+    #[test]
+    fn a_later_round_is_entered_with_the_better_of_both_votes() {
+        let mut election = looking(2, 5);
+        election.heard(Sid(1), looks(vote(2, 0, 1, 0)), START);
+        assert_eq!(election.heard(Sid(3), looks(vote(1, 0, 7, 0)), START), BROADCAST);
+        assert_eq!(election.ballot(), Some(looks(vote(2, 0, 7, 0))), "the own is better");
+        assert_eq!(election.heard(Sid(3), looks(vote(3, 0, 8, 0)), START), BROADCAST);
+        assert_eq!(election.ballot(), Some(looks(vote(3, 0, 8, 0))));
+        assert_eq!(election.heard(Sid(1), looks(vote(2, 0, 7, 0)), START), REPLY, "an earlier round is answered");
+        assert_eq!(election.ballot(), Some(looks(vote(3, 0, 8, 0))));
+        assert_eq!(election.outcome(), None, "votes of earlier rounds do not count");
+    }
+
+    #[test]
+    fn the_winner_is_sure_when_all_have_voted() {
+        let mut election = looking(3, 3);
+        election.heard(Sid(1), looks(vote(3, 0, 1, 0)), START);
+        assert_eq!((election.outcome(), election.deadline()), (None, Some(START.plus(200))));
+        election.heard(Sid(2), looks(vote(2, 0, 1, 0)), START);
+        assert_eq!(
+            election.outcome(),
+            Some(vote(3, 0, 1, 0)),
+            "its own vote is not better, and its better one will be this"
+        );
+        assert_eq!(election.outcome(), None, "told once");
+    }
+
+    #[test]
+    fn without_everybodys_vote_there_is_a_wait_for_better_ones() {
+        let mut election = looking(2, 5);
+        election.heard(Sid(1), looks(vote(2, 0, 1, 0)), START);
+        election.heard(Sid(3), looks(vote(2, 0, 1, 0)), START.plus(50));
+        election.tick(START.plus(249));
+        assert_eq!(election.outcome(), None);
+        assert_eq!(election.heard(Sid(4), looks(vote(4, 0, 1, 0)), START.plus(249)), BROADCAST);
+        assert_eq!(election.deadline(), None, "the better one has no quorum yet");
+        election.tick(START.plus(400));
+        assert_eq!(election.outcome(), None);
+        election.heard(Sid(1), looks(vote(4, 0, 1, 0)), START.plus(400));
+        election.tick(START.plus(600));
+        assert_eq!(election.outcome(), Some(vote(4, 0, 1, 0)));
+    }
+
+    #[test]
+    fn the_winner_does_not_wait_for_who_cannot_be_reached_unless_it_just_started() {
+        let mut again = looking_again(2, 3);
+        again.heard(Sid(1), looks(vote(2, 0, 2, 0)), START);
+        assert_eq!(again.outcome(), None);
+        again.absent(Sid(3), START);
+        assert_eq!(again.outcome(), Some(vote(2, 0, 2, 0)));
+
+        let mut back = looking_again(2, 3);
+        back.absent(Sid(3), START);
+        back.present(Sid(3));
+        back.heard(Sid(1), looks(vote(2, 0, 2, 0)), START);
+        assert_eq!(back.outcome(), None, "it is there, and may have something to say");
+
+        let mut first = looking(2, 3);
+        first.heard(Sid(1), looks(vote(2, 0, 1, 0)), START);
+        first.absent(Sid(3), START);
+        assert_eq!(first.outcome(), None);
+        first.tick(START.plus(200));
+        assert_eq!(first.outcome(), Some(vote(2, 0, 1, 0)));
+    }
+
+    #[test]
+    fn absence_is_of_one_election() {
+        let mut election = looking_again(2, 3);
+        election.absent(Sid(3), START);
+        election.look(Zxid(0), 0, START);
+        election.heard(Sid(1), looks(vote(2, 0, 3, 0)), START);
+        assert_eq!(election.outcome(), None);
+    }
+
+    #[test]
+    fn a_follower_waits_for_the_winners_word() {
+        let mut election = looking_again(1, 3);
+        election.absent(Sid(3), START);
+        election.heard(Sid(2), looks(vote(2, 0, 2, 0)), START);
+        assert_eq!(election.outcome(), None, "server 2 may not know yet");
+        election.heard(Sid(2), leads(vote(2, 0, 2, 0)), START.plus(1));
+        assert_eq!(election.outcome(), Some(vote(2, 0, 2, 0)));
+
+        let mut silent = looking_again(1, 3);
+        silent.absent(Sid(3), START);
+        silent.heard(Sid(2), looks(vote(2, 0, 2, 0)), START);
+        silent.tick(START.plus(200));
+        assert_eq!(silent.outcome(), Some(vote(2, 0, 2, 0)), "Java's says nothing");
+    }
+
+    #[test]
+    fn a_server_joins_those_who_have_a_leader_whatever_their_rounds() {
+        let mut election = looking(1, 5);
+        election.heard(Sid(2), follows(vote(4, 7, 12, 3)), START);
+        election.heard(Sid(3), follows(vote(4, 9, 15, 3)), START);
+        assert_eq!(election.outcome(), None, "the leader has not spoken");
+        election.heard(Sid(4), leads(vote(4, 7, 12, 3)), START);
+        assert_eq!(election.outcome(), Some(vote(4, 7, 12, 3)));
+        assert_eq!(election.clock(), 12, "their round is its own now");
+    }
+
+    #[test]
+    fn followers_of_different_epochs_or_leaders_do_not_add_up() {
+        let mut election = looking(1, 5);
+        election.heard(Sid(4), leads(vote(4, 7, 12, 3)), START);
+        election.heard(Sid(2), follows(vote(4, 7, 12, 2)), START);
+        election.heard(Sid(3), follows(vote(5, 7, 12, 3)), START);
+        assert_eq!(election.outcome(), None);
+        election.heard(Sid(3), follows(vote(4, 2, 12, 3)), START);
+        assert_eq!(election.outcome(), Some(vote(4, 2, 12, 3)), "epoch and leader are enough");
+    }
+
+    #[test]
+    fn servers_from_before_3_5_are_counted_without_their_epochs() {
+        let mut election = looking(1, 5);
+        election.heard(Sid(4), leads(vote(4, 7, 12, 3)), START);
+        election.heard(Sid(2), follows(vote(4, 7, 12, 3)), START);
+        election.heard(Sid(3), Ballot { version: 0, ..follows(vote(4, 7, 12, 0)) }, START);
+        assert!(election.outcome().is_some_and(|vote| vote.leader == Sid(4)));
+    }
+
+    #[test]
+    fn a_leader_that_only_others_name_is_not_followed() {
+        let mut election = looking(1, 3);
+        election.heard(Sid(2), follows(vote(3, 0, 4, 0)), START);
+        election.heard(Sid(3), follows(vote(3, 0, 4, 0)), START);
+        assert_eq!(election.outcome(), None, "it says itself that it does not lead");
+    }
+
+    #[test]
+    fn a_server_that_others_elected_in_this_round_leads() {
+        let mut election = looking(3, 3);
+        election.heard(Sid(1), follows(vote(3, 0, 1, 0)), START);
+        assert_eq!(election.outcome(), Some(vote(3, 0, 1, 0)), "it and server 1 are two of three");
+        let mut election = looking(3, 3);
+        election.heard(Sid(1), follows(vote(3, 0, 4, 0)), START);
+        election.heard(Sid(2), follows(vote(3, 0, 4, 0)), START);
+        assert_eq!(election.outcome(), None, "another round: another life");
+        election.heard(Sid(1), follows(vote(3, 0, 1, 1)), START);
+        election.heard(Sid(2), follows(vote(3, 0, 1, 1)), START);
+        assert_eq!(election.outcome(), None, "another history: another life");
+    }
+
+    #[test]
+    fn votes_of_and_for_servers_that_do_not_vote_are_ignored() {
+        let mut election = Election::new(Sid(1), 200, view(&(servers(3) + "server.4=h4:1:2:observer\n")));
+        election.look(Zxid(0), 0, START);
+        for from in [4, 9] {
+            assert_eq!(election.heard(Sid(from), looks(vote(3, 9, 9, 9)), START), REPLY, "but it is answered");
+            assert_eq!(election.heard(Sid(from), leads(vote(from, 9, 9, 9)), START), NOTHING);
+        }
+        election.heard(Sid(2), looks(vote(9, 9, 9, 9)), START);
+        election.heard(Sid(2), looks(vote(4, 9, 1, 9)), START);
+        assert_eq!(election.ballot(), Some(looks(vote(1, 0, 1, 0))));
+    }
+
+    #[test]
+    fn an_observer_learns_but_does_not_count() {
+        let mut election = Election::new(Sid(4), 200, view(&(servers(3) + "server.4=h4:1:2:observer\n")));
+        election.look(Zxid(9), 9, START);
+        let least = i64::MIN;
+        assert_eq!(election.ballot(), Some(looks(vote(least, least, 1, least))));
+        election.heard(Sid(1), looks(vote(3, 0, 1, 0)), START);
+        assert_eq!(election.deadline(), None, "one of three");
+        election.heard(Sid(2), looks(vote(3, 0, 1, 0)), START);
+        election.tick(START.plus(200));
+        assert_eq!(election.outcome(), Some(vote(3, 0, 1, 0)));
+    }
+
+    #[test]
+    fn without_weight_nobody_leads() {
+        let groups = "group.1=1:2:3\ngroup.2=4:5\nweight.4=0\nweight.5=0\n";
+        let mut election = Election::new(Sid(1), 200, view(&(servers(5) + groups)));
+        election.look(Zxid(0), 0, START);
+        assert_eq!(election.heard(Sid(5), looks(vote(5, 9, 1, 9)), START), REPLY);
+        assert_eq!(election.heard(Sid(4), looks(vote(4, 9, 2, 9)), START), BROADCAST, "of the round alone");
+        assert_eq!(election.ballot(), Some(looks(vote(1, 0, 2, 0))));
+    }
+
+    #[test]
+    fn with_two_configurations_both_must_agree() {
+        let next = view("server.3=h3:1:2\nserver.4=h4:1:2\nserver.5=h5:1:2\nversion=7");
+        let mut election = Election::new(Sid(3), 200, view(&servers(3)));
+        election.set_view(view(&servers(3)), Some(next.clone()));
+        election.look(Zxid(0), 0, START);
+        assert_eq!(election.voters().len(), 5);
+        election.heard(Sid(1), looks(vote(3, 0, 1, 0)), START);
+        election.heard(Sid(2), looks(vote(3, 0, 1, 0)), START);
+        election.tick(START.plus(500));
+        assert_eq!(election.outcome(), None, "all of the old, one of the new");
+        election.heard(Sid(5), looks(vote(3, 0, 1, 0)), START.plus(500));
+        election.tick(START.plus(700));
+        assert_eq!(election.outcome(), Some(vote(3, 0, 1, 0)));
+
+        let mut election = Election::new(Sid(3), 200, next.clone());
+        election.set_view(next, Some(view(&servers(3))));
+        assert_eq!(election.voters().len(), 3, "an older one is not a next one");
+    }
+
+    #[test]
+    fn a_settled_server_tells_lookers_and_hears_nothing_else() {
+        let mut election = looking(2, 3);
+        election.settle(ServerState::Following, vote(3, 0, 1, 0));
+        assert_eq!(election.heard(Sid(1), looks(vote(1, 9, 9, 9)), START), REPLY);
+        assert_eq!(election.heard(Sid(1), follows(vote(1, 9, 9, 9)), START), NOTHING);
+        assert_eq!(election.ballot(), Some(follows(vote(3, 0, 1, 0))));
+        election.unsettle();
+        assert_eq!(election.ballot(), None, "its leader is gone, and it has nothing to say");
+        election.look(Zxid(0), 0, START);
+        assert_eq!(election.ballot(), Some(looks(vote(2, 0, 2, 0))));
+    }
+
+    #[test]
+    fn a_leader_that_looks_for_another_is_noticed_before_it_is_joined() {
+        let settled = || {
+            let mut election = looking(2, 3);
+            election.settle(ServerState::Following, vote(3, 0, 1, 0));
+            election
+        };
+        let mut election = settled();
+        election.heard(Sid(3), looks(vote(3, 0, 1, 0)), START);
+        assert!(!election.deserted(), "it has not decided yet");
+        election.heard(Sid(3), leads(vote(3, 0, 1, 0)), START);
+        assert!(!election.deserted());
+        election.heard(Sid(3), looks(vote(1, 5, 1, 0)), START);
+        assert!(election.deserted() && !election.deserted(), "told once");
+
+        let mut election = settled();
+        election.heard(Sid(3), looks(vote(3, 0, 4, 0)), START);
+        assert!(election.deserted(), "another round");
+
+        let mut election = settled();
+        election.settle(ServerState::Following, vote(3, 0, 1, 1));
+        election.heard(Sid(3), looks(vote(3, 0, 4, 0)), START);
+        assert!(!election.deserted(), "its learner knows better");
+    }
+}
