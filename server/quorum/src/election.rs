@@ -593,8 +593,10 @@ mod tests {
         election.heard(Sid(2), follows(vote(4, 7, 12, 2)), START);
         election.heard(Sid(3), follows(vote(5, 7, 12, 3)), START);
         assert_eq!(election.outcome(), None);
-        election.heard(Sid(3), follows(vote(4, 2, 12, 3)), START);
-        assert_eq!(election.outcome(), Some(vote(4, 2, 12, 3)), "epoch and leader are enough");
+        election.heard(Sid(3), follows(vote(4, 1, 12, 3)), START);
+        assert_eq!(election.outcome(), None);
+        election.heard(Sid(2), follows(vote(4, 2, 11, 3)), START);
+        assert_eq!(election.outcome(), Some(vote(4, 2, 11, 3)), "epoch and leader are enough");
     }
 
     #[test]

@@ -166,6 +166,8 @@ fn int(bytes: &[u8], at: usize) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn place(host: &str, port: u16) -> HostPort {
@@ -270,5 +272,31 @@ mod tests {
         assert!(message_length(&[0, 8, 0, 1]).is_err() && message_length(&[0; 4]).is_err());
         assert_eq!(message_length(&[0, 8, 0, 0]), Ok(Some(MESSAGE_BYTES_MAX)));
         assert_eq!(message_length(&[0, 8, 0]), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Introduction::decode(&bytes);
+            let _ = decode(&bytes);
+            let mut introduction = ONE_ADDRESS.to_be_bytes().to_vec();
+            introduction.extend_from_slice(&bytes);
+            if let Ok(Some((_, length))) = Introduction::decode(&introduction) {
+                prop_assert!(length <= introduction.len());
+            }
+        }
+
+        #[test]
+        fn every_notification_reads_back(
+            leader: i64, zxid: i64, election_epoch: i64, peer_epoch: i64, state in 0..4, config in ".{0,40}",
+        ) {
+            use ServerState::*;
+            let vote = Vote { leader: Sid(leader), zxid: Zxid(zxid), election_epoch, peer_epoch };
+            let state = [Looking, Following, Leading, Observing][state as usize];
+            let notification = Notification { ballot: Ballot { state, vote, version: 2 }, config: Some(config.clone()) };
+            let bytes = encode(&notification.ballot, &config);
+            prop_assert_eq!(message_length(&bytes), Ok(Some(bytes.len() - 4)));
+            prop_assert_eq!(decode(&bytes[4..]), Ok(notification));
+        }
     }
 }

@@ -476,6 +476,8 @@ fn as_java_orders(numbers: impl IntoIterator<Item = i64>) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn view(text: &str) -> QuorumView {
@@ -605,5 +607,65 @@ mod tests {
         assert_eq!(as_java_orders([1, 2, 3, 15, 16, 17, 33]), [16, 1, 17, 33, 2, 3, 15]);
         assert_eq!(as_java_orders(1..=13), (1..=13).collect::<Vec<_>>());
         assert_eq!(as_java_orders([16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]).last(), Some(&16), "of 32 slots");
+    }
+
+    /// A hierarchy of up to nine servers in up to four groups.
+    fn hierarchies() -> impl Strategy<Value = QuorumView> {
+        let server = (0..4i64, 0..4i64, proptest::bool::weighted(0.8));
+        proptest::collection::vec(server, 1..9).prop_filter_map("somebody votes and weighs", |servers| {
+            let mut pairs = Vec::new();
+            for (index, (_, weight, votes)) in servers.iter().enumerate() {
+                let sid = index + 1;
+                let role = if *votes { "participant" } else { "observer" };
+                pairs.push((format!("server.{sid}"), format!("h{sid}:1:2:{role}")));
+                if *votes {
+                    pairs.push((format!("weight.{sid}"), weight.to_string()));
+                }
+            }
+            for group in 0..4 {
+                let of =
+                    |(index, server): (usize, &(i64, i64, bool))| (server.0 == group && server.2).then_some(index + 1);
+                let sids: Vec<String> = servers.iter().enumerate().filter_map(of).map(|sid| sid.to_string()).collect();
+                if !sids.is_empty() {
+                    pairs.push((format!("group.{group}"), sids.join(":")));
+                }
+            }
+            QuorumView::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))).ok()
+        })
+    }
+
+    fn subset(view: &QuorumView, bits: u16) -> BTreeSet<Sid> {
+        view.members().keys().copied().filter(|sid| bits >> sid.0 & 1 == 1).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn two_quorums_of_a_hierarchy_have_a_voter_in_common(view in hierarchies(), a: u16, b: u16) {
+            let (a, b) = (subset(&view, a), subset(&view, b));
+            if view.verifier().is_quorum(&a) && view.verifier().is_quorum(&b) {
+                prop_assert!(a.intersection(&b).any(|sid| view.is_voter(*sid)), "{view} {a:?} {b:?}");
+            }
+        }
+
+        #[test]
+        fn more_servers_never_unmake_a_quorum(view in hierarchies(), a: u16, b: u16) {
+            let (small, large) = (subset(&view, a), subset(&view, a | b));
+            prop_assert!(!view.verifier().is_quorum(&small) || view.verifier().is_quorum(&large), "{view}");
+            prop_assert!(view.verifier().is_quorum(&subset(&view, u16::MAX)), "all of {view} are no quorum");
+        }
+
+        #[test]
+        fn every_view_reads_back(view in hierarchies(), version in 0..i64::MAX) {
+            let view = view.with_version(version);
+            let again = QuorumView::parse(&view.to_text());
+            prop_assert!(again.as_ref().is_ok_and(|again| again.same_members(&view) && again.version() == version), "{again:?}");
+        }
+
+        #[test]
+        fn no_text_breaks_a_reader(text in "[a-z0-9.=:;|\\[\\]\n -]{0,60}", line in ".{0,30}") {
+            let _ = QuorumView::parse(&text);
+            let _ = QuorumView::parse(&format!("server.1={text}"));
+            let _ = parse_server(Sid(1), &line);
+        }
     }
 }
