@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use member::report::{ConnReport, WatchCounts, WatchReport, WriteReport};
-use proto::Millis;
+use proto::{Millis, Sid};
+use quorum::peer::{PeerReport, PeerState, Phase};
+use quorum::view::QuorumView;
 
 use crate::totals::{Levels, Totals};
 use crate::version::Version;
@@ -18,6 +20,8 @@ pub struct Facts {
     pub server: Arc<ServerFacts>,
     /// Whether there is a service, and which.
     pub role: Role,
+    /// Of a member of an ensemble: its part in it.
+    pub quorum: Option<Quorum>,
     /// Now on the monotonic clock that the reports use.
     pub now_mono: Millis,
     /// Now on the wall clock.
@@ -50,6 +54,7 @@ impl Facts {
         Facts {
             server,
             role,
+            quorum: None,
             now_mono,
             now_wall,
             trace_mask: TRACE_MASK,
@@ -64,23 +69,71 @@ impl Facts {
             memory: Memory::default(),
         }
     }
+
+    /// The same for a member of an ensemble. Its role is that of its state.
+    pub fn of_member(server: Arc<ServerFacts>, quorum: Quorum, now_mono: Millis, now_wall: Millis) -> Facts {
+        let role = Role::of(&quorum.state);
+        Facts { quorum: Some(quorum), ..Facts::new(server, role, now_mono, now_wall) }
+    }
+}
+
+/// A member's part in its ensemble at one moment.
+#[derive(Clone, Debug)]
+pub struct Quorum {
+    /// What it is.
+    pub state: PeerState,
+    /// Its figures.
+    pub report: PeerReport,
+    /// The committed configuration.
+    pub view: Arc<QuorumView>,
+}
+
+/// What does not change about a member's part in its ensemble.
+#[derive(Clone, Copy, Debug)]
+pub struct EnsembleFacts {
+    /// `myid`
+    pub id: Sid,
+    /// `initLimit`
+    pub init_limit_ticks: u32,
+    /// `syncLimit`
+    pub sync_limit_ticks: u32,
 }
 
 /// What the server does for clients at this moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// Starting or stopping; most words then say that nothing is served.
+    /// Starting or stopping, or without a quorum; most words then say that nothing is served.
     NotServing,
-    /// The only member.
+    /// No member of an ensemble.
     Standalone,
+    /// It makes the order for its ensemble.
+    Leader,
+    /// It follows a leader, and votes.
+    Follower,
+    /// It learns from a leader without voting.
+    Observer,
 }
 
 impl Role {
+    /// What a member of an ensemble is for clients.
+    pub fn of(state: &PeerState) -> Role {
+        match state.phase {
+            _ if !state.serving => Role::NotServing,
+            Phase::Looking => Role::NotServing,
+            Phase::Leading => Role::Leader,
+            Phase::Following => Role::Follower,
+            Phase::Observing => Role::Observer,
+        }
+    }
+
     /// As `Mode:` and `zk_server_state` show it.
     pub fn name(self) -> &'static str {
         match self {
             Role::NotServing => "null",
             Role::Standalone => "standalone",
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Observer => "observer",
         }
     }
 }
@@ -114,6 +167,8 @@ pub struct ServerFacts {
     pub force_sync: bool,
     /// The machine and the user.
     pub host: HostFacts,
+    /// Of a member of an ensemble.
+    pub ensemble: Option<EnsembleFacts>,
 }
 
 /// What `envi` shows of machine and user; what is not known is shown as `<NA>`, as in ZooKeeper.

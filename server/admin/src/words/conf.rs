@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::Facts;
+use quorum::effect::HostPort;
+use quorum::view::QuorumView;
+
+use crate::{EnsembleFacts, Facts};
 
 pub(super) fn text(facts: &Facts) -> String {
     let server = &facts.server;
@@ -20,6 +23,26 @@ pub(super) fn text(facts: &Facts) -> String {
     _ = writeln!(out, "maxSessionTimeout={}", server.session_timeout_max_ms);
     _ = writeln!(out, "clientPortListenBacklog={}", server.backlog.map_or(-1, i64::from));
     // A standalone server has no number.
-    out.push_str("serverId=0\n");
+    _ = writeln!(out, "serverId={}", server.ensemble.map_or(0, |ensemble| ensemble.id.0));
+    if let (Some(ensemble), Some(quorum)) = (server.ensemble, &facts.quorum) {
+        membership(&mut out, ensemble, &quorum.view);
+    }
     out
+}
+
+/// What a member of an ensemble adds. It ends without a line's end, as the text of the configuration does.
+fn membership(out: &mut String, ensemble: EnsembleFacts, view: &QuorumView) {
+    let ports = |places: Vec<HostPort>| {
+        let ports: Vec<String> = places.iter().map(|place| place.port.to_string()).collect();
+        ports.join("|")
+    };
+    _ = writeln!(out, "initLimit={}", ensemble.init_limit_ticks);
+    _ = writeln!(out, "syncLimit={}", ensemble.sync_limit_ticks);
+    out.push_str("electionAlg=3\n");
+    // A member that the ensemble has given up keeps serving for a while and has no ports in its configuration.
+    let member = view.member(ensemble.id);
+    _ = writeln!(out, "electionPort={}", member.map_or_else(String::new, |member| ports(member.election())));
+    _ = writeln!(out, "quorumPort={}", member.map_or_else(String::new, |member| ports(member.quorum())));
+    _ = writeln!(out, "peerType={}", u8::from(!view.is_voter(ensemble.id)));
+    _ = write!(out, "membership: \n{view}");
 }

@@ -1,6 +1,6 @@
 //! `dump`: when sessions and connections expire, and which ephemerals hang on which session.
 //!
-//! Dates are in UTC. ZooKeeper's lines of sessions name no timeout, though the tracker knows it.
+//! Dates are in UTC. ZooKeeper's lines of sessions name no timeout, though the tracker knows it; those of a learner do.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,19 +8,14 @@ use std::fmt::Write;
 use member::report::ConnReport;
 use proto::{Millis, SessionId};
 
-use crate::Facts;
 use crate::java::{Date, Peer};
+use crate::{Facts, Role};
 
 pub(super) fn text(facts: &Facts) -> String {
     let mut out = "SessionTracker dump:\n".to_owned();
-    let buckets = &facts.writes.buckets;
-    let sessions: usize = buckets.iter().map(|(_, sessions)| sessions.len()).sum();
-    _ = writeln!(out, "Session Sets ({})/({sessions}):", buckets.len());
-    for (expiry, sessions) in buckets {
-        _ = writeln!(out, "{} expire at {}:", sessions.len(), date(facts, Millis(*expiry)));
-        for (session, _) in sessions {
-            _ = writeln!(out, "\t{session}");
-        }
+    match facts.role {
+        Role::Follower | Role::Observer => known_sessions(&mut out, facts),
+        Role::Leader | Role::Standalone | Role::NotServing => session_buckets(&mut out, facts),
     }
 
     out.push_str("ephemeral nodes dump:\n");
@@ -43,6 +38,29 @@ pub(super) fn text(facts: &Facts) -> String {
         }
     }
     out
+}
+
+/// Sessions by the time at which whoever decides about them lets them expire.
+fn session_buckets(out: &mut String, facts: &Facts) {
+    let buckets = &facts.writes.buckets;
+    let sessions: usize = buckets.iter().map(|(_, sessions)| sessions.len()).sum();
+    _ = writeln!(out, "Session Sets ({})/({sessions}):", buckets.len());
+    for (expiry, sessions) in buckets {
+        _ = writeln!(out, "{} expire at {}:", sessions.len(), date(facts, Millis(*expiry)));
+        for (session, _) in sessions {
+            _ = writeln!(out, "\t{session}");
+        }
+    }
+}
+
+/// A learner knows the ensemble's sessions, and nothing of their ends.
+fn known_sessions(out: &mut String, facts: &Facts) {
+    let sessions: BTreeMap<SessionId, i32> =
+        facts.writes.buckets.iter().flat_map(|(_, sessions)| sessions).copied().collect();
+    _ = writeln!(out, "Global Sessions({}):", sessions.len());
+    for (session, timeout_ms) in sessions {
+        _ = writeln!(out, "{session}\t{timeout_ms}ms");
+    }
 }
 
 /// The date of a reading of the monotonic clock.

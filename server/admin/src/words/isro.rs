@@ -4,7 +4,7 @@ use crate::{Facts, Role};
 
 pub(super) fn text(facts: &Facts) -> String {
     match facts.role {
-        Role::Standalone => "rw".to_owned(),
+        Role::Standalone | Role::Leader | Role::Follower | Role::Observer => "rw".to_owned(),
         Role::NotServing => "null".to_owned(),
     }
 }

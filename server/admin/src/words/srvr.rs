@@ -1,9 +1,9 @@
-//! `srvr`: the server in nine lines. It is always answered, so every monitoring tool can rely on it.
+//! `srvr`: the server in nine lines, a leader in ten. It is always answered, so every monitoring tool can rely on it.
 
 use std::fmt::Write;
 
-use crate::Facts;
 use crate::java::average;
+use crate::{Facts, Role};
 
 pub(super) fn text(facts: &Facts) -> String {
     let mut out = version_line(facts);
@@ -29,5 +29,10 @@ pub(super) fn body(facts: &Facts) -> String {
     _ = writeln!(out, "Zxid: {}", levels.zxid);
     _ = writeln!(out, "Mode: {}", facts.role.name());
     _ = writeln!(out, "Node count: {}", levels.znodes);
+    if let (Role::Leader, Some(quorum)) = (facts.role, &facts.quorum) {
+        let report = &quorum.report;
+        let (last, min, max) = (report.last_proposal_size, report.min_proposal_size, report.max_proposal_size);
+        _ = writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}");
+    }
     out
 }

@@ -4,6 +4,7 @@
 //! Each test reads facts back from such an answer and demands that we print that very answer from them. So what is compared
 //! is every byte but the version text, and the order where Java's is that of a hash map.
 
+mod ensembles;
 mod golden;
 mod metrics;
 mod scene;

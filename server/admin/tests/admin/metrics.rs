@@ -14,12 +14,12 @@ fn mntr(facts: &Facts) -> Vec<(String, String)> {
     lines(&answer(word("mntr"), facts))
 }
 
-fn lines(text: &str) -> Vec<(String, String)> {
+pub(crate) fn lines(text: &str) -> Vec<(String, String)> {
     let pairs = text.lines().map(|line| line.split_once('\t').unwrap_or_else(|| panic!("no tab in {line:?}")));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn is_double(value: &str) -> bool {
+pub(crate) fn is_double(value: &str) -> bool {
     value.contains('.')
 }
 

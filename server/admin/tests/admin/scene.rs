@@ -29,6 +29,7 @@ pub(crate) fn facts() -> Facts {
         sessionless_timeout_ms: GRAIN_MS,
         force_sync: true,
         host: HostFacts::default(),
+        ensemble: None,
     };
     Facts::new(Arc::new(server), Role::Standalone, NOW_MONO, Millis(0))
 }
