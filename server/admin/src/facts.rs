@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use member::report::{ConnReport, WatchCounts, WatchReport, WriteReport};
+use member::report::{ConnReport, QuorumReport, WatchCounts, WatchReport, WriteReport};
 use proto::{Millis, Sid};
-use quorum::peer::{PeerReport, PeerState, Phase};
-use quorum::view::QuorumView;
+use quorum::peer::{PeerState, Phase};
 
 use crate::totals::{Levels, Totals};
 use crate::version::Version;
@@ -21,7 +20,7 @@ pub struct Facts {
     /// Whether there is a service, and which.
     pub role: Role,
     /// Of a member of an ensemble: its part in it.
-    pub quorum: Option<Quorum>,
+    pub quorum: Option<QuorumReport>,
     /// Now on the monotonic clock that the reports use.
     pub now_mono: Millis,
     /// Now on the wall clock.
@@ -71,21 +70,10 @@ impl Facts {
     }
 
     /// The same for a member of an ensemble. Its role is that of its state.
-    pub fn of_member(server: Arc<ServerFacts>, quorum: Quorum, now_mono: Millis, now_wall: Millis) -> Facts {
+    pub fn of_member(server: Arc<ServerFacts>, quorum: QuorumReport, now_mono: Millis, now_wall: Millis) -> Facts {
         let role = Role::of(&quorum.state);
         Facts { quorum: Some(quorum), ..Facts::new(server, role, now_mono, now_wall) }
     }
-}
-
-/// A member's part in its ensemble at one moment.
-#[derive(Clone, Debug)]
-pub struct Quorum {
-    /// What it is.
-    pub state: PeerState,
-    /// Its figures.
-    pub report: PeerReport,
-    /// The committed configuration.
-    pub view: Arc<QuorumView>,
 }
 
 /// What does not change about a member's part in its ensemble.

@@ -19,7 +19,7 @@ mod version;
 mod whitelist;
 mod words;
 
-pub use facts::{Bytes, Descriptors, EnsembleFacts, Facts, HostFacts, Memory, Quorum, Role, ServerFacts, TRACE_MASK};
+pub use facts::{Bytes, Descriptors, EnsembleFacts, Facts, HostFacts, Memory, Role, ServerFacts, TRACE_MASK};
 pub use totals::{Levels, Totals};
 pub use version::Version;
 pub use whitelist::Whitelist;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use proto::{Millis, SessionId};
+use quorum::peer::{PeerReport, PeerState};
+use quorum::view::QuorumView;
 
 use crate::stats::ConnStats;
 
@@ -47,10 +49,24 @@ pub struct WatchCounts {
 /// What `dump` and `hash` show of the write stage.
 #[derive(Clone, Debug, Default)]
 pub struct WriteReport {
-    /// Expiry buckets: when (monotonic ms, to be shown as wall clock), and the sessions with their timeouts.
+    /// Expiry buckets: when (monotonic ms, to be shown as wall clock), and the sessions with their timeouts. A learner, which decides
+    /// about no end, has all its sessions in one.
     pub buckets: Vec<(i64, Vec<(SessionId, i32)>)>,
     /// Ephemerals by session.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
     /// Digest history: zxid and digest.
     pub digests: Vec<(i64, u64)>,
+    /// Of a member of an ensemble, for the words that show its part in it.
+    pub quorum: Option<QuorumReport>,
+}
+
+/// A member's part in its ensemble at one moment.
+#[derive(Clone, Debug)]
+pub struct QuorumReport {
+    /// What it is.
+    pub state: PeerState,
+    /// Its figures.
+    pub figures: PeerReport,
+    /// The committed configuration.
+    pub view: QuorumView,
 }

@@ -26,7 +26,7 @@ use sessions::{Ids, Tracker};
 use wal::{AppendError, Log, LogWrite, SegmentId};
 
 use crate::ensemble::{Ensemble, Mode};
-use crate::report::WriteReport;
+use crate::report::{QuorumReport, WriteReport};
 use crate::settings::WriteSettings;
 use crate::stats::Gauges;
 use crate::stream::Sender;
@@ -360,13 +360,28 @@ impl WriteStage {
             .into_iter()
             .map(|(at, ids)| (at.0, ids.into_iter().map(|id| (id, timeouts(id))).collect()))
             .collect();
+        let buckets = match self.mode() {
+            Some(Mode::Learning) => vec![(0, self.sequencer.sessions().settled())],
+            Some(Mode::Leading | Mode::Looking) | None => buckets,
+        };
         let digests = self.sequencer.digests().map(|at| (at.zxid.0, at.digest)).collect();
         let tree = self.sequencer.tree();
         let ephemerals = tree
             .sessions_with_ephemerals()
             .map(|id| (id, tree.ephemerals_of(id).map(str::to_owned).collect()))
             .collect();
-        WriteReport { buckets, ephemerals, digests }
+        WriteReport { buckets, ephemerals, digests, quorum: None }
+    }
+
+    /// For the words that show this member's part in its ensemble; `None` on a standalone server.
+    pub fn quorum_report(&self, now: Now) -> Option<QuorumReport> {
+        let peer = self.peer()?;
+        Some(QuorumReport { state: peer.state(), figures: peer.report(now), view: peer.view().clone() })
+    }
+
+    /// `srst`, as far as it is this stage's.
+    pub fn reset_stats(&mut self) {
+        self.with_peer(|peer, _| peer.reset_proposal_sizes());
     }
 
     pub(crate) fn accepts(&self) -> bool {

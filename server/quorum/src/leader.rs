@@ -368,7 +368,8 @@ impl Leader {
             }
         }
         let figures = &mut self.figures;
-        let bytes = payload.len() + packet::BARE_BYTES;
+        // As Java counts: the transaction with its header and its digest, without what the packet adds.
+        let bytes = payload.len();
         figures.proposals += 1;
         figures.last_bytes = Some(bytes);
         figures.min_bytes = Some(figures.min_bytes.map_or(bytes, |min| min.min(bytes)));
@@ -397,6 +398,10 @@ impl Leader {
         let Some(&link) = self.by_sid.get(&from) else { return };
         self.syncs.push_back((behind, link));
         self.answer_syncs();
+    }
+
+    pub(crate) fn reset_proposal_sizes(&mut self) {
+        (self.figures.last_bytes, self.figures.min_bytes, self.figures.max_bytes) = (None, None, None);
     }
 
     pub(crate) fn report(&self, now: Now, report: &mut PeerReport) {

@@ -515,6 +515,13 @@ impl Peer {
         &self.view
     }
 
+    /// Forgets how large proposals were (`srst`).
+    pub fn reset_proposal_sizes(&mut self) {
+        if let Part::Leading(leader) = &mut self.part {
+            leader.reset_proposal_sizes();
+        }
+    }
+
     /// Figures for operators.
     pub fn report(&self, now: Now) -> PeerReport {
         let mut report = PeerReport {

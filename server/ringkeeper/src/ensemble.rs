@@ -12,7 +12,6 @@ use member::ensemble::{Parts, Store};
 use peers::Connector;
 use proto::{Millis, Zxid};
 use quorum::effect::{Port, Ticket};
-use quorum::elector::ElectorSettings;
 use quorum::peer::{Peer, PeerSettings};
 use snapshot::epochs;
 
@@ -53,27 +52,11 @@ pub fn parts(
     let disk = RealDisk;
     let epochs = epochs::load(&disk, Path::new(&dirs.data), last)
         .map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
-    let limits = &config.limits;
-    let packet_bytes_max = limits.packet_bytes_max as usize + limits.packet_extra_bytes as usize + PACKET_EXTRA_BYTES;
-    let settings = PeerSettings {
-        tick_ms: i64::from(config.tick_time_ms),
-        init_limit: i64::from(ensemble.init_limit_ticks),
-        sync_limit: i64::from(ensemble.sync_limit_ticks),
-        connect_to_learner_master_limit: i64::from(ensemble.connect_limit_ticks),
-        packet_bytes_max,
-        snapshot_size_factor: ensemble.catch_up.log_factor.unwrap_or(-1.0),
-        snap_syncs_max: ensemble.catch_up.snapshots_max as usize,
-        diff_syncs_max: ensemble.catch_up.diffs_max as usize,
-        observer_election_delay_ms: i64::from(ensemble.election.observer_delay_ms),
-        elector: ElectorSettings {
-            notification_min_ms: i64::from(ensemble.election.notification_min_ms),
-            notification_max_ms: i64::from(ensemble.election.notification_max_ms),
-            connect_timeout_ms: i64::from(ensemble.election.connect_timeout_ms),
-            handshake_timeout_ms: i64::from(ensemble.election.handshake_timeout_ms),
-            ..ElectorSettings::new(ensemble.id)
-        },
-        ..PeerSettings::new(ensemble.id)
-    };
+    let settings = config.peer_settings().map(|settings| PeerSettings {
+        packet_bytes_max: settings.packet_bytes_max.saturating_add(PACKET_EXTRA_BYTES),
+        ..settings
+    });
+    let settings = settings.expect("the configuration is that of an ensemble");
     Ok(Parts {
         peer: Peer::new(settings, ensemble.view.clone(), now),
         epochs,

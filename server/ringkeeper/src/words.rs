@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering::Relaxed};
 
-use admin::{Bytes, Descriptors, Facts, HostFacts, Levels, Memory, Role, ServerFacts, Totals, Version, Whitelist};
+use admin::{
+    Bytes, Descriptors, EnsembleFacts, Facts, HostFacts, Levels, Memory, Role, ServerFacts, Totals, Version, Whitelist,
+};
 use clients::Gathered;
 use config::{Config, Words as Listed};
 use member::word::{WORDS, Word};
 use member::{Gauges, ShardStats};
 use proto::Millis;
+use quorum::peer::PeerState;
 
 use crate::clock;
 use crate::letter::Letter;
@@ -34,13 +37,18 @@ pub struct Words {
     server: Arc<ServerFacts>,
     whitelist: Whitelist,
     trace_mask: AtomicI64,
+    /// Of a member of an ensemble, as its place in [`ROLES`].
+    role: AtomicU8,
     dirs: Directories,
     stats: Vec<Arc<ShardStats>>,
     gauges: Arc<Gauges>,
 }
 
+/// What a member can be for its clients.
+const ROLES: [Role; 4] = [Role::NotServing, Role::Leader, Role::Follower, Role::Observer];
+
 impl Words {
-    /// For a server that serves from now on.
+    /// For a server that serves from now on, or that looks for its ensemble.
     pub fn new(statics: Statics) -> Words {
         let Statics { config, port, dirs, stats, gauges } = statics;
         let listed: Vec<String> = match &config.words {
@@ -62,11 +70,17 @@ impl Words {
             sessionless_timeout_ms: i64::from(config.listen.sessionless_timeout_ms),
             force_sync: config.log.force_sync,
             host: host_facts(),
+            ensemble: config.ensemble.as_ref().map(|ensemble| EnsembleFacts {
+                id: ensemble.id,
+                init_limit_ticks: ensemble.init_limit_ticks,
+                sync_limit_ticks: ensemble.sync_limit_ticks,
+            }),
         };
         Words {
             server: Arc::new(server),
             whitelist: Whitelist::new(listed, config.read_only_mode),
             trace_mask: AtomicI64::new(admin::TRACE_MASK),
+            role: AtomicU8::new(0),
             dirs,
             stats,
             gauges,
@@ -78,15 +92,32 @@ impl Words {
         self.whitelist.refusal(word.name)
     }
 
-    /// Must the other threads be asked?
+    /// What a member of an ensemble is from now on, as its write stage sees it.
+    pub fn set_role(&self, state: &PeerState) {
+        let role = Role::of(state);
+        let place = ROLES.iter().position(|known| *known == role).unwrap_or(0);
+        self.role.store(place as u8, Relaxed);
+    }
+
+    fn role(&self) -> Role {
+        match self.server.ensemble {
+            None => Role::Standalone,
+            Some(_) => ROLES[usize::from(self.role.load(Relaxed)) % ROLES.len()],
+        }
+    }
+
+    /// Must the other threads be asked? Not while nothing is served: there is nothing to say then, and the write stage may be busy
+    /// with the data of its leader.
     pub fn needs_all_threads(&self, word: Word) -> bool {
         let needs = admin::needs(word);
-        needs.connections || needs.watches || needs.watch_counts || needs.writes
+        let of_member = needs.quorum && self.server.ensemble.is_some();
+        let any = needs.connections || needs.watches || needs.watch_counts || needs.writes || of_member;
+        any && self.role() != Role::NotServing
     }
 
     /// Does what a word changes here; the answer is a letter for every thread, if they must do something.
     pub fn effect(&self, word: Word) -> Option<fn() -> Letter> {
-        match admin::effect(word, Role::Standalone) {
+        match admin::effect(word, self.role()) {
             admin::Effect::None => None,
             admin::Effect::ResetConnections => Some(|| Letter::ResetConnections),
             admin::Effect::ResetServer => Some(|| Letter::ResetStats),
@@ -100,7 +131,11 @@ impl Words {
     /// The text of a word.
     pub fn answer(&self, word: Word, gathered: Gathered) -> String {
         let now = clock::now();
-        let mut facts = Facts::new(Arc::clone(&self.server), Role::Standalone, now.mono, now.wall);
+        let server = Arc::clone(&self.server);
+        let mut facts = match gathered.write.quorum.clone() {
+            Some(quorum) => Facts::of_member(server, quorum, now.mono, now.wall),
+            None => Facts::new(server, self.role(), now.mono, now.wall),
+        };
         facts.trace_mask = self.trace_mask.load(Relaxed);
         facts.totals = Totals::of(&self.stats);
         facts.levels = Levels::of(&self.gauges);

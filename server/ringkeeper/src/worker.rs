@@ -301,6 +301,9 @@ impl Worker {
                 if let Some((_, driver)) = &mut self.shard {
                     driver.shard().reset_stats();
                 }
+                if let Some(host) = &mut self.host {
+                    host.stage.reset_stats();
+                }
             }
             Letter::ResetConnections => {
                 if let Some((_, driver)) = &mut self.shard {
@@ -387,6 +390,9 @@ impl Worker {
                 tracing::error!("{why}; ending");
                 process::exit(i32::from(ExitStatus::UnexpectedError as u8));
             }
+            if let Some(peer) = host.stage.peer() {
+                self.words.set_role(&peer.state());
+            }
             host.issue(&mut self.reactor, now);
             for effect in std::mem::take(&mut host.effects) {
                 match effect {
@@ -463,7 +469,10 @@ impl Worker {
             });
         }
         if let Some(host) = &mut self.host {
-            let report = if needs.writes { host.stage.report() } else { Default::default() };
+            let mut report = if needs.writes { host.stage.report() } else { Default::default() };
+            if needs.quorum {
+                report.quorum = host.stage.quorum_report(clock::now());
+            }
             last |= question.contribute(|all| all.write = report);
         }
         if last {

@@ -149,6 +149,7 @@ fn facts(w: &mut World) -> Facts {
         sessionless_timeout_ms: 10_000,
         force_sync: true,
         host: HostFacts::default(),
+        ensemble: None,
     };
     let now = w.now();
     let mut facts = Facts::new(Arc::new(server), Role::Standalone, now.mono, now.wall);

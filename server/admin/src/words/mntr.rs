@@ -6,10 +6,11 @@
 
 use std::fmt::{Display, Write};
 
+use member::report::QuorumReport;
 use quorum::peer::Phase;
 
 use crate::java::average;
-use crate::{Facts, Quorum, Role};
+use crate::{Facts, Role};
 
 pub(super) fn text(facts: &Facts) -> String {
     let (totals, levels) = (&facts.totals, &facts.levels);
@@ -23,7 +24,7 @@ pub(super) fn text(facts: &Facts) -> String {
             lines.put("observer_master_id", leader);
         }
     }
-    let led = quorum.map(|quorum| &quorum.report).filter(|_| facts.role == Role::Leader);
+    let led = quorum.map(|quorum| &quorum.figures).filter(|_| facts.role == Role::Leader);
 
     // Gauges.
     lines.put("ephemerals_count", levels.ephemerals);
@@ -54,7 +55,7 @@ pub(super) fn text(facts: &Facts) -> String {
     lines.put("max_latency", totals.latency_max);
     lines.put_if("learners", led.map(|led| led.learners.len()));
     lines.put("min_client_response_size", or_minus_one(totals.response_min));
-    lines.put_if("quorum_size", quorum.map(|quorum| quorum.report.quorum_size));
+    lines.put_if("quorum_size", quorum.map(|quorum| quorum.figures.quorum_size));
 
     // Counters.
     lines.put("sessionless_connections_expired", totals.sessionless_expired);
@@ -95,7 +96,7 @@ impl Lines {
 }
 
 /// The role as Java says it of a peer, and how far it has come in it.
-fn peer_state(quorum: &Quorum) -> String {
+fn peer_state(quorum: &QuorumReport) -> String {
     let role = match quorum.state.phase {
         Phase::Looking => "looking",
         Phase::Leading => "leading",

@@ -65,6 +65,8 @@ pub struct Needs {
     pub watch_counts: bool,
     /// [`Facts::writes`], from the write stage.
     pub writes: bool,
+    /// [`Facts::quorum`], from the write stage of a member of an ensemble.
+    pub quorum: bool,
     /// [`Facts::bytes`], from the file system.
     pub bytes: bool,
     /// [`Facts::descriptors`] and [`Facts::memory`], from the system.
@@ -75,13 +77,17 @@ pub struct Needs {
 pub fn needs(word: Word) -> Needs {
     let nothing = Needs::default();
     match word.name {
-        "cons" | "stat" => Needs { connections: true, ..nothing },
+        "cons" => Needs { connections: true, ..nothing },
+        "stat" => Needs { connections: true, quorum: true, ..nothing },
+        "srvr" => Needs { quorum: true, ..nothing },
         "dump" => Needs { connections: true, writes: true, ..nothing },
         "hash" => Needs { writes: true, ..nothing },
         "wchs" => Needs { watch_counts: true, ..nothing },
         "wchc" | "wchp" => Needs { watches: true, ..nothing },
-        "conf" | "dirs" => Needs { bytes: true, ..nothing },
-        "envi" | "mntr" => Needs { process: true, ..nothing },
+        "conf" => Needs { bytes: true, quorum: true, ..nothing },
+        "dirs" => Needs { bytes: true, ..nothing },
+        "mntr" => Needs { process: true, quorum: true, ..nothing },
+        "envi" => Needs { process: true, ..nothing },
         _ => nothing,
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn body(facts: &Facts) -> String {
     _ = writeln!(out, "Mode: {}", facts.role.name());
     _ = writeln!(out, "Node count: {}", levels.znodes);
     if let (Role::Leader, Some(quorum)) = (facts.role, &facts.quorum) {
-        let report = &quorum.report;
+        let report = &quorum.figures;
         let (last, min, max) = (report.last_proposal_size, report.min_proposal_size, report.max_proposal_size);
         _ = writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}");
     }

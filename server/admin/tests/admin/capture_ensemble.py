@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes what the members of a Java ensemble answer to the four-letter words into golden/<kind>/<role>-<word>.txt.
+"""Writes what the members of a Java ensemble answer to the four-letter words into golden/<kind>/<role>-<word>.txt, or elsewhere.
 
-    capture_ensemble.py java38|java395      (needs tools/suites/setup.sh; run with its Python, for kazoo)
+    capture_ensemble.py java38|java395 [directory]      (needs tools/suites/setup.sh; run with its Python, for kazoo)
 
 Three participants and an observer; one client at the leader and one at a follower, each with an ephemeral. What names the machine
 is replaced as in capture.py.
@@ -31,7 +31,7 @@ def role_of(server):
 
 def main():
     kind = sys.argv[1]
-    out = os.path.join(HERE, "golden", kind)
+    out = sys.argv[2] if len(sys.argv) > 2 else os.path.join(HERE, "golden", kind)
     with tempfile.TemporaryDirectory() as directory:
         ids = [1, 2, 3, 4]
         ports = {i: (free_port(), free_port(), free_port()) for i in ids}

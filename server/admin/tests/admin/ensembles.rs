@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use admin::{EnsembleFacts, Facts, Quorum, Role, answer};
+use admin::{EnsembleFacts, Facts, Role, answer};
+use member::report::QuorumReport;
 use proto::{Sid, Zxid};
 use quorum::peer::{LearnerReport, PeerReport, PeerState, Phase, Zab};
 use quorum::view::QuorumView;
@@ -17,26 +18,26 @@ const ROLES: [(&str, Phase); 3] =
     [("leader", Phase::Leading), ("follower", Phase::Following), ("observer", Phase::Observing)];
 
 /// A member that serves in this role.
-fn quorum(phase: Phase) -> Quorum {
+fn quorum(phase: Phase) -> QuorumReport {
     let text = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\nserver.4=d:2888:3888:observer\n";
     let state = PeerState { phase, zab: Zab::Broadcast, serving: true, leader: Some(Sid(3)), epoch: 1 };
     let unset =
         PeerReport { last_proposal_size: -1, min_proposal_size: -1, max_proposal_size: -1, ..PeerReport::default() };
-    Quorum { state, report: PeerReport { quorum_size: 3, ..unset }, view: Arc::new(QuorumView::parse(text).unwrap()) }
+    QuorumReport { state, figures: PeerReport { quorum_size: 3, ..unset }, view: QuorumView::parse(text).unwrap() }
 }
 
-fn member(facts: Facts, quorum: Quorum) -> Facts {
+fn member(facts: Facts, quorum: QuorumReport) -> Facts {
     let Facts { server, now_mono, now_wall, .. } = facts.clone();
     let Facts { role, quorum, .. } = Facts::of_member(server, quorum, now_mono, now_wall);
     Facts { role, quorum, ..facts }
 }
 
 /// With what `srvr` or `mntr` of a leader says about its proposals.
-fn with_proposals(phase: Phase, sizes: [i64; 3]) -> Quorum {
+fn with_proposals(phase: Phase, sizes: [i64; 3]) -> QuorumReport {
     let [last_proposal_size, min_proposal_size, max_proposal_size] = sizes;
     let quorum = quorum(phase);
-    Quorum {
-        report: PeerReport { last_proposal_size, min_proposal_size, max_proposal_size, ..quorum.report.clone() },
+    QuorumReport {
+        figures: PeerReport { last_proposal_size, min_proposal_size, max_proposal_size, ..quorum.figures.clone() },
         ..quorum
     }
 }
@@ -74,8 +75,8 @@ fn conf_ends_with_the_limits_the_ports_and_the_membership() {
                 let value = settings.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
                 value.unwrap().parse::<u32>().unwrap()
             };
-            let view = Arc::new(QuorumView::parse(membership).unwrap());
-            let mut facts = member(facts_from_properties(settings), Quorum { view, ..quorum(phase) });
+            let view = QuorumView::parse(membership).unwrap();
+            let mut facts = member(facts_from_properties(settings), QuorumReport { view, ..quorum(phase) });
             let server = Arc::make_mut(&mut facts.server);
             server.ensemble = Some(EnsembleFacts {
                 id: Sid(number("serverId").into()),
@@ -90,8 +91,8 @@ fn conf_ends_with_the_limits_the_ports_and_the_membership() {
 #[test]
 fn several_addresses_show_all_their_ports() {
     let text = "server.1=a:1:2|b:3:4\nserver.2=c:5:6\nserver.3=d:7:8\n";
-    let view = Arc::new(QuorumView::parse(text).unwrap());
-    let mut facts = member(crate::facts(), Quorum { view, ..quorum(Phase::Leading) });
+    let view = QuorumView::parse(text).unwrap();
+    let mut facts = member(crate::facts(), QuorumReport { view, ..quorum(Phase::Leading) });
     Arc::make_mut(&mut facts.server).ensemble =
         Some(EnsembleFacts { id: Sid(1), init_limit_ticks: 10, sync_limit_ticks: 5 });
     let conf = answer(word("conf"), &facts);
@@ -146,7 +147,7 @@ fn a_member_without_a_quorum_serves_nobody() {
     ];
     for kind in KINDS {
         for state in states {
-            let facts = member(crate::facts(), Quorum { state, ..quorum(Phase::Looking) });
+            let facts = member(crate::facts(), QuorumReport { state, ..quorum(Phase::Looking) });
             assert_eq!(facts.role, Role::NotServing);
             for name in ["srvr", "isro", "ruok", "mntr", "conf"] {
                 check(kind, &format!("lost-{name}"), name, &facts);
@@ -165,8 +166,8 @@ fn leader() -> Facts {
         acked: Zxid(0),
         unsent_bytes: 0,
     };
-    let Quorum { state, report, view } = with_proposals(Phase::Leading, [79, 48, 104]);
-    let report = PeerReport {
+    let QuorumReport { state, figures, view } = with_proposals(Phase::Leading, [79, 48, 104]);
+    let figures = PeerReport {
         learners: vec![learner(1, true), learner(2, true), learner(4, false)],
         followers: 2,
         synced_followers: 2,
@@ -176,9 +177,9 @@ fn leader() -> Facts {
         commits: 25,
         leader_uptime_ms: 2004,
         diff_syncs: 3,
-        ..report
+        ..figures
     };
-    member(crate::facts(), Quorum { state, report, view })
+    member(crate::facts(), QuorumReport { state, figures, view })
 }
 
 #[test]

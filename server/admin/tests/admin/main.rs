@@ -219,6 +219,7 @@ fn a_word_shows_nothing_that_it_does_not_ask_for() {
             (needs.connections, (|full, nothing| full.connections = nothing.connections) as fn(&mut Facts, Facts)),
             (needs.watches, |full, nothing| full.watches = nothing.watches),
             (needs.writes, |full, nothing| full.writes = nothing.writes),
+            (needs.quorum, |full, nothing| full.quorum = nothing.quorum),
             (needs.bytes, |full, nothing| full.bytes = nothing.bytes),
             (needs.process, |full, nothing| (full.memory, full.descriptors) = (nothing.memory, nothing.descriptors)),
         ] {
