@@ -3,8 +3,8 @@
 
     capture_ensemble.py java38|java395 [directory]      (needs tools/suites/setup.sh; run with its Python, for kazoo)
 
-Three participants and an observer; one client at the leader and one at a follower, each with an ephemeral. What names the machine
-is replaced as in capture.py.
+Three participants and an observer; one client at the leader and one at a follower, each with an ephemeral. Directories are replaced as
+in capture.py. The second member has its client port in its own line, and the third weighs more than the others.
 """
 
 import os
@@ -19,8 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "..", "tools", "suites")
 from harness.servers import Server, free_port  # noqa: E402
 from kazoo.client import KazooClient  # noqa: E402
 
-WORDS = ["ruok", "isro", "conf", "dirs", "stat", "srvr", "cons", "dump", "mntr", "hash", "envi"]
-# The second has its client port in its own line, the third is heavier than the others.
+WORDS = ["ruok", "isro", "conf", "dirs", "stat", "srvr", "cons", "dump", "mntr", "hash"]
 GROUPS = {"group.1": "1:2:3", "weight.3": "2"}
 
 
