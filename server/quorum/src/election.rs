@@ -97,6 +97,10 @@ pub struct Election {
     finalize_at: Option<Millis>,
     decided: bool,
     outcome: Option<Vote>,
+    /// Who had voted for this leader when it was decided on.
+    supporters: BTreeSet<Sid>,
+    /// Who looks in a later round since.
+    left: BTreeSet<Sid>,
     /// Settled more than once on this leader: the second time was after synchronising with it.
     synchronised: bool,
     deserted: bool,
@@ -124,6 +128,8 @@ impl Election {
             finalize_at: None,
             decided: false,
             outcome: None,
+            supporters: BTreeSet::new(),
+            left: BTreeSet::new(),
             synchronised: false,
             deserted: false,
             silent: true,
@@ -161,6 +167,14 @@ impl Election {
         debug_assert!(state != ServerState::Looking, "settled servers have a leader");
         self.synchronised = self.state == state;
         self.deserted = false;
+        self.left.clear();
+        self.supporters = match std::mem::take(&mut self.decided) {
+            true => {
+                self.round.iter().filter(|(_, ballot)| ballot.vote.leader == vote.leader).map(|(sid, _)| *sid).collect()
+            }
+            // Not elected, but designated.
+            false => self.voters(),
+        };
         self.state = state;
         self.silent = false;
         self.proposal = vote;
@@ -218,7 +232,8 @@ impl Election {
         self.outcome.take()
     }
 
-    /// The leader on whom this server settled, and with whom it has not synchronised, has said that it does not lead: true once.
+    /// What this server settled on, and has not synchronised about, has come to nothing: the leader has said that it does not lead, or this
+    /// server leads and those who elected it look for another. True once.
     pub fn deserted(&mut self) -> bool {
         std::mem::take(&mut self.deserted)
     }
@@ -250,13 +265,8 @@ impl Election {
     /// A ballot came in.
     pub fn heard(&mut self, from: Sid, ballot: Ballot, now: Millis) -> Reaction {
         let looking = ballot.state == ServerState::Looking;
-        if from == self.proposal.leader && self.state != ServerState::Looking && !self.synchronised {
-            // While it looks in the same round, for itself, it has only not decided yet.
-            self.deserted |= match ballot.state {
-                ServerState::Looking => ballot.vote != self.proposal,
-                ServerState::Leading => false,
-                ServerState::Following | ServerState::Observing => true,
-            };
+        if self.state != ServerState::Looking && !self.synchronised {
+            self.deserted |= self.is_deserted(from, &ballot);
         }
         if !self.is_voter(from) {
             // Observers, and servers that were removed or are to be added, want to know; their own ballots do not count.
@@ -275,6 +285,27 @@ impl Election {
             }
             ServerState::Observing => Reaction::default(),
         }
+    }
+
+    /// Whether what this server settled on has come to nothing, now that `from` says this.
+    fn is_deserted(&mut self, from: Sid, ballot: &Ballot) -> bool {
+        let looking = ballot.state == ServerState::Looking;
+        if self.state == ServerState::Leading {
+            if looking && ballot.vote.election_epoch > self.proposal.election_epoch {
+                self.left.insert(from);
+            } else if !looking && ballot.vote.leader == self.id {
+                self.left.remove(&from);
+            }
+            let with: BTreeSet<Sid> = self.supporters.difference(&self.left).copied().collect();
+            return self.left.contains(&from) && !self.is_quorum(&with);
+        }
+        // While it looks in the same round, for itself, it has only not decided yet.
+        from == self.proposal.leader
+            && match ballot.state {
+                ServerState::Looking => ballot.vote != self.proposal,
+                ServerState::Leading => false,
+                ServerState::Following | ServerState::Observing => true,
+            }
     }
 
     fn heard_looking(&mut self, from: Sid, ballot: Ballot, now: Millis) -> Reaction {
@@ -372,9 +403,13 @@ impl Election {
     }
 
     fn quorum(&self, ballots: &BTreeMap<Sid, Ballot>, agrees: impl Fn(&Ballot) -> bool) -> bool {
-        let acks: BTreeSet<Sid> = ballots.iter().filter(|(_, ballot)| agrees(ballot)).map(|(sid, _)| *sid).collect();
-        self.committed.verifier().is_quorum(&acks)
-            && self.next.as_ref().is_none_or(|next| next.verifier().is_quorum(&acks))
+        let acks = ballots.iter().filter(|(_, ballot)| agrees(ballot)).map(|(sid, _)| *sid).collect();
+        self.is_quorum(&acks)
+    }
+
+    fn is_quorum(&self, acks: &BTreeSet<Sid>) -> bool {
+        self.committed.verifier().is_quorum(acks)
+            && self.next.as_ref().is_none_or(|next| next.verifier().is_quorum(acks))
     }
 
     fn prefers(&self, vote: &Vote, to: &Vote) -> bool {
@@ -722,5 +757,38 @@ mod tests {
         election.settle(ServerState::Following, vote(3, 0, 1, 1));
         election.heard(Sid(3), looks(vote(3, 0, 4, 0)), START);
         assert!(!election.deserted(), "its learner knows better");
+    }
+
+    #[test]
+    fn a_leader_notices_that_those_who_elected_it_look_for_another() {
+        let elected = || {
+            let mut election = looking(5, 5);
+            for sid in 1..=3 {
+                election.heard(Sid(sid), looks(vote(5, 0, 1, 0)), START);
+            }
+            election.tick(START.plus(200));
+            let vote = election.outcome().expect("four of five");
+            election.settle(ServerState::Leading, vote);
+            election
+        };
+        let mut election = elected();
+        election.heard(Sid(4), looks(vote(4, 0, 2, 0)), START);
+        election.heard(Sid(1), looks(vote(1, 0, 2, 0)), START);
+        assert!(!election.deserted(), "three of five are still its own");
+        election.heard(Sid(2), looks(vote(2, 0, 1, 0)), START);
+        assert!(!election.deserted(), "of its own round: an old message");
+        election.heard(Sid(2), looks(vote(2, 0, 2, 0)), START);
+        assert!(election.deserted() && !election.deserted());
+
+        let mut election = elected();
+        let vote = election.ballot().expect("it leads").vote;
+        election.settle(ServerState::Leading, vote);
+        election.heard(Sid(1), looks(vote_of(1, 2)), START);
+        election.heard(Sid(2), looks(vote_of(2, 2)), START);
+        assert!(!election.deserted(), "it serves, and counts its followers");
+    }
+
+    fn vote_of(sid: i64, election_epoch: i64) -> Vote {
+        vote(sid, 0, election_epoch, 0)
     }
 }

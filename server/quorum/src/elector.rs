@@ -198,8 +198,9 @@ impl Elector {
         self.election.unsettle();
     }
 
-    /// True once when the leader on whom this member settled says that it does not lead (it was restarted, or changed its mind) before the two have
-    /// synchronised. The caller had better look again than wait for it.
+    /// True once when what this member settled on has come to nothing before the leader and its followers have synchronised: the leader says that it
+    /// does not lead (it was restarted, or changed its mind), or this member leads and those who elected it look for another.
+    /// The caller had better look again than wait.
     pub fn deserted(&mut self) -> bool {
         self.election.deserted()
     }

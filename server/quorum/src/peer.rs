@@ -585,6 +585,11 @@ impl Peer {
                     self.look_again(replica, now);
                     return true;
                 }
+                if self.elector.deserted() && !leader.serving() {
+                    info!("those who elected this member look for another leader");
+                    self.look_again(replica, now);
+                    return true;
+                }
                 let serving = leader.serving().then_some((ServerState::Leading, leader.epoch()));
                 self.tell(serving)
             }

@@ -80,7 +80,9 @@ fn storm(seed: u64) {
     }
     world.heal();
     world.start_all();
-    world.until("service of all", 60_000, World::everybody_serves);
+    // A leader that was cut off serves until it notices.
+    world
+        .until("service of all under one leader", 60_000, |world| world.everybody_serves() && world.leader().is_some());
     let leader = world.leader().expect("one leads");
     let before = world.chosen.len();
     assert!(world.write(leader));
