@@ -39,7 +39,9 @@ const RETRY_SETTLED_MAX_MS: i64 = 10_000;
 const INTRODUCED_MS: i64 = 200;
 /// A peer that is silent for so long beyond two waits for votes gets a new link, in case the old one leads nowhere.
 const SILENCE_MS: i64 = 1_000;
-/// The same answer is not repeated to the same observer or stranger within this time.
+/// A link that ends earlier is not restored at once: perhaps two servers have the same id, and replace each other's links.
+const STEADY_MS: i64 = 1_000;
+/// The same answer to the same words is not repeated to the same observer or stranger within this time.
 const SAME_REPLY_MS: i64 = 20;
 
 /// How the election behaves in time.
@@ -90,6 +92,8 @@ struct Acquaintance {
     said: Vec<HostPort>,
     /// It has said something sensible on this link.
     sound: bool,
+    /// Since when it has its link.
+    linked_at: Millis,
     /// It was looking when it last said something.
     looking: bool,
     /// Since when its link is silent.
@@ -98,7 +102,8 @@ struct Acquaintance {
     unsent_bytes: usize,
     /// The newest message, waiting for the rest to leave.
     queued: Option<Vec<u8>>,
-    last_reply: Option<(Millis, Ballot)>,
+    /// When what was answered to what, if it does not vote.
+    last_reply: Option<(Millis, Ballot, Ballot)>,
 }
 
 #[derive(Debug)]
@@ -446,6 +451,7 @@ impl Elector {
         }
         peer.retry_at = None;
         peer.sound = false;
+        peer.linked_at = now;
         peer.looking = false;
         peer.heard_at = now;
         peer.unsent_bytes = 0;
@@ -470,7 +476,11 @@ impl Elector {
         peer.link = None;
         peer.queued = None;
         peer.retry_at = peer.introduced_at.map(|at| at.plus(INTRODUCED_MS)).filter(|at| *at > now);
-        if !peer.sound || !looking {
+        let steady = peer.sound && now.since(peer.linked_at) >= STEADY_MS;
+        if steady {
+            peer.retry_ms = 0;
+        }
+        if !steady || !looking {
             peer.back_off(now, RETRY_MIN_MS, longest);
         }
         self.connect_all(now);
@@ -497,10 +507,7 @@ impl Elector {
         if let Some(peer) = self.peers.get_mut(&sid) {
             peer.heard_at = now;
             peer.looking = message.ballot.state == ServerState::Looking;
-            if !peer.sound {
-                peer.sound = true;
-                peer.retry_ms = 0;
-            }
+            peer.sound = true;
         }
         if let Some(config) = &message.config {
             self.heard_config(sid, config);
@@ -516,7 +523,7 @@ impl Elector {
             self.resend_at = self.resend_at.min(Some(now.plus(self.resend_ms)));
         }
         if reaction.reply && !(reaction.broadcast && voter) {
-            self.reply(sid, voter, now);
+            self.reply(sid, voter, message.ballot, now);
         }
     }
 
@@ -535,17 +542,18 @@ impl Elector {
         }
     }
 
-    fn reply(&mut self, sid: Sid, voter: bool, now: Millis) {
+    fn reply(&mut self, sid: Sid, voter: bool, to: Ballot, now: Millis) {
         let Some(mut ballot) = self.election.ballot() else { return };
         if !voter {
             // Observers count by the round that this server is in.
             ballot.vote.election_epoch = self.election.clock();
             let Some(peer) = self.peers.get_mut(&sid) else { return };
             // Two servers that do not know each other for voters would answer each other for ever.
-            if peer.last_reply.is_some_and(|(at, last)| last == ballot && now.since(at) < SAME_REPLY_MS) {
+            let same = |(at, was, to_what)| was == ballot && to_what == to && now.since(at) < SAME_REPLY_MS;
+            if peer.last_reply.is_some_and(same) {
                 return;
             }
-            peer.last_reply = Some((now, ballot));
+            peer.last_reply = Some((now, ballot, to));
         }
         self.send(sid, &ballot);
     }

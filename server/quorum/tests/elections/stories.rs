@@ -417,3 +417,22 @@ fn an_observer_without_an_id_is_answered() {
     assert!(world.is_open(link));
     assert_eq!(world.messages, messages + 1);
 }
+
+#[test]
+fn two_servers_with_one_id_do_not_keep_everybody_busy() {
+    let mut world = settled(&servers(3, 0));
+    world.members_live = false;
+    for id in 1..=3 {
+        world.look(id);
+    }
+    let connects = world.connects;
+    for _ in 0..1_000 {
+        // The other server 3 comes back whenever its link is replaced.
+        let link = world.stranger(1);
+        world.run_ms(2);
+        world.push(link, &introduction(ONE_ADDRESS, 3, "h3:3888"));
+        world.run_ms(8);
+    }
+    let more = world.connects - connects;
+    assert!((4..40).contains(&more), "{more} attempts in ten seconds");
+}
