@@ -22,3 +22,12 @@ pub mod sync;
 pub mod view;
 
 pub use peer::Peer;
+
+// The replica of the tests under tests/ serves those beside the code as well; it calls this crate by its name.
+#[cfg(test)]
+extern crate self as quorum;
+#[cfg(test)]
+#[path = "../tests/ensembles/memory.rs"]
+mod memory;
+#[cfg(test)]
+mod script;

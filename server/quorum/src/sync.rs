@@ -129,3 +129,106 @@ fn log_bytes_max(replica: &impl Replica, rules: &Rules) -> Option<u64> {
     }
     Some(replica.snapshot_bytes().map_or(u64::MAX, |bytes| (bytes as f64 * rules.size_factor) as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+
+    const RULES: Rules = Rules { force_snapshot: false, size_factor: 0.33 };
+
+    /// 1.1 to 1.5, then 3.1 to 3.4.
+    fn history() -> Vec<Zxid> {
+        let zxid = Zxid::new;
+        (1..=5).map(|counter| zxid(1, counter)).chain((1..=4).map(|counter| zxid(3, counter))).collect()
+    }
+
+    #[track_caller]
+    fn planned(replica: &mut Memory, peer: Zxid, bound: Zxid) -> String {
+        let zxids = |txns: Vec<(Zxid, Payload)>| {
+            let ends = txns.first().zip(txns.last());
+            ends.map_or("nothing".to_owned(), |(first, last)| format!("{} from {} to {}", txns.len(), first.0, last.0))
+        };
+        match plan(replica, peer, bound, &RULES) {
+            Plan::Diff { to, txns } => format!("DIFF {to}, {}", zxids(txns)),
+            Plan::Trunc { to, txns } => format!("TRUNC {to}, {}", zxids(txns)),
+            Plan::Snap => "SNAP".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_learner_gets_what_it_lacks() {
+        let zxid = Zxid::new;
+        let mut replica = Memory::with(&history());
+        let end = zxid(3, 4);
+        for (peer, want) in [
+            (end, "DIFF 0x300000004, nothing"),
+            (zxid(3, 2), "DIFF 0x300000004, 2 from 0x300000003 to 0x300000004"),
+            (zxid(1, 5), "DIFF 0x300000004, 4 from 0x300000001 to 0x300000004"),
+            (zxid(1, 1), "DIFF 0x300000004, 8 from 0x100000002 to 0x300000004"),
+            // It led epoch 2 or 3, and proposed nothing.
+            (zxid(2, 0), "DIFF 0x300000004, 4 from 0x300000001 to 0x300000004"),
+            (zxid(3, 0), "DIFF 0x300000004, 4 from 0x300000001 to 0x300000004"),
+            (zxid(4, 0), "DIFF 0x300000004, nothing"),
+            // It has what was never committed.
+            (zxid(3, 6), "TRUNC 0x300000004, nothing"),
+            (zxid(4, 1), "TRUNC 0x300000004, nothing"),
+            (zxid(1, 7), "TRUNC 0x100000005, 4 from 0x300000001 to 0x300000004"),
+            (zxid(2, 3), "SNAP"),
+            // It is empty: whether this is all that ever was, the log cannot say.
+            (zxid(0, 0), "SNAP"),
+        ] {
+            assert_eq!(planned(&mut replica, peer, end), want, "at {peer}");
+        }
+        // While it serves, a leader sends what is committed, and cuts what is not.
+        assert_eq!(planned(&mut replica, zxid(3, 4), zxid(3, 2)), "TRUNC 0x300000002, nothing");
+        assert_eq!(
+            planned(&mut replica, zxid(3, 1), zxid(3, 2)),
+            "DIFF 0x300000002, 1 from 0x300000002 to 0x300000002"
+        );
+        assert_eq!(planned(&mut replica, zxid(3, 1), zxid(3, 0)), "TRUNC 0x100000005, nothing");
+    }
+
+    #[test]
+    fn what_memory_has_forgotten_comes_from_the_log_if_it_is_there_and_not_too_long() {
+        let zxid = Zxid::new;
+        let mut replica = Memory::with(&history());
+        replica.window = 2;
+        replica.final_to = zxid(3, 4);
+        replica.crash(0);
+        replica.final_to = zxid(3, 4);
+        let _ = replica.truncate(zxid(3, 4));
+        assert_eq!(replica.history().txns.len(), 2);
+        let end = zxid(3, 4);
+        assert_eq!(planned(&mut replica, zxid(1, 4), end), "DIFF 0x300000004, 5 from 0x100000005 to 0x300000004");
+        assert_eq!(planned(&mut replica, zxid(1, 8), end), "TRUNC 0x100000005, 4 from 0x300000001 to 0x300000004");
+        replica.log_is_gone = true;
+        assert_eq!(planned(&mut replica, zxid(1, 4), end), "SNAP");
+        // The first that memory has is the next that the learner needs.
+        assert_eq!(planned(&mut replica, zxid(3, 2), end), "DIFF 0x300000004, 2 from 0x300000003 to 0x300000004");
+        replica.log_is_gone = false;
+        assert!(matches!(plan(&mut replica, zxid(1, 4), end, &Rules { size_factor: -1.0, ..RULES }), Plan::Snap));
+        let forced = Rules { force_snapshot: true, ..RULES };
+        assert!(matches!(plan(&mut replica, end, end, &forced), Plan::Snap));
+        replica.base_zxid = zxid(1, 1);
+        assert_eq!(planned(&mut replica, zxid(1, 4), end), "SNAP", "the newest snapshot is smaller than that");
+    }
+
+    #[test]
+    fn a_history_with_a_hole_is_not_sent() {
+        let zxid = Zxid::new;
+        let mut replica = Memory::with(&[zxid(1, 1), zxid(1, 2), zxid(1, 4), zxid(1, 5)]);
+        assert_eq!(planned(&mut replica, zxid(1, 1), zxid(1, 5)), "SNAP");
+        assert_eq!(
+            planned(&mut replica, zxid(1, 4), zxid(1, 5)),
+            "DIFF 0x100000005, 1 from 0x100000005 to 0x100000005"
+        );
+    }
+
+    #[test]
+    fn empty_members_begin_together() {
+        let mut replica = Memory::new();
+        assert_eq!(planned(&mut replica, Zxid::ZERO, Zxid::ZERO), "DIFF 0x0, nothing");
+        assert_eq!(planned(&mut replica, Zxid::new(1, 1), Zxid::ZERO), "SNAP");
+    }
+}

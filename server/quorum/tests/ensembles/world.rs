@@ -385,7 +385,6 @@ impl World {
                 if !link.deaf {
                     self.call(link.owner, |peer, replica| peer.closed(id, replica, now));
                 }
-                self.hang_up(link.twin);
             }
             Next::Attempt(index) => self.connect(index),
         }
