@@ -193,6 +193,8 @@ pub enum Body {
     PathStat(Box<str>, Stat),
     /// setData, setACL
     Stat(Stat),
+    /// reconfig
+    Data(Box<[u8]>, Stat),
     /// getEphemerals
     Strings(Vec<String>),
     /// multi

@@ -108,6 +108,17 @@ impl<G: Guard> Sequencer<G> {
         self.sessions.forget_owners();
     }
 
+    /// Sets the configuration's znode to what this server knows, which no transaction says: at a start, or when a leader's history brought it.
+    pub fn show_config(&mut self, text: &str, version: Zxid, time: proto::Millis) {
+        let (session, cxid) = (proto::SessionId::NONE, Xid(0));
+        let header = TxnHeader { session, cxid, zxid: version.min(self.tree.tip()), time, op: Op::Reconfig };
+        let data = Some(text.as_bytes().into());
+        self.tree.apply(&header, &Txn::SetData { path: "/zookeeper/config".into(), data, version: -1 });
+        if self.prepared == self.committed {
+            self.tree.commit(self.committed);
+        }
+    }
+
     /// A session belongs to a learner from now on; the connection that had it here is closed.
     pub fn move_session(&mut self, session: proto::SessionId, to: Origin) {
         let owner = self.sessions.get_mut(session).map(|session| &mut session.owner);
@@ -131,6 +142,11 @@ fn answer(op: Op, txn: &Txn<'_>, applied: &Applied) -> (Code, Body) {
         return (Code::Ok, Body::Multi(results.collect()));
     }
     let outcome = applied.outcomes.first();
+    if let (Op::Reconfig, Txn::SetData { data: Some(data), .. }) = (op, txn)
+        && let Some(stat) = outcome.and_then(|outcome| outcome.stat)
+    {
+        return (Code::Ok, Body::Data(data.as_ref().into(), stat));
+    }
     match result(op, txn, outcome.and_then(|outcome| outcome.stat)) {
         MemberResult::Path(path) => (Code::Ok, Body::Path(path)),
         MemberResult::PathStat(path, stat) => (Code::Ok, Body::PathStat(path, stat)),

@@ -98,6 +98,8 @@ pub struct Sequencer<G> {
     /// Transactions among them.
     pub(crate) in_flight: i64,
     digests: VecDeque<DigestAt>,
+    /// What is to become of the reconfiguration that comes next.
+    plan: Option<Result<String, Code>>,
 }
 
 impl<G: Guard> Sequencer<G> {
@@ -113,7 +115,13 @@ impl<G: Guard> Sequencer<G> {
             pending: VecDeque::new(),
             in_flight: 0,
             digests: VecDeque::new(),
+            plan: None,
         }
+    }
+
+    /// The next write is a reconfiguration, and leads to this text, or to this code. Who may ask is checked when it comes.
+    pub fn plan_reconfig(&mut self, plan: Result<String, Code>) {
+        self.plan = Some(plan);
     }
 
     /// The tree, to register readers, pin snapshots and read gauges.
@@ -173,7 +181,8 @@ impl<G: Guard> Sequencer<G> {
         let header = self.header(request.session, request.xid, request.op, now);
         let mut ctx = Context::new(&mut self.tree, &self.sessions, &self.guard, &self.settings);
         let savepoint = ctx.tree.savepoint();
-        let refused = match dispatch(&mut ctx, request.op, &request.body, caller, &header) {
+        let plan = self.plan.take();
+        let refused = match dispatch(&mut ctx, request.op, &request.body, caller, &header, plan) {
             Ok(done) => {
                 let answer = request.from.conn().map(|conn| (conn, request.xid, Code::Ok, done.body));
                 if self.finish(&header, done.op, &done.txn, done.changes, None, answer, log) {
@@ -361,6 +370,7 @@ fn dispatch<'f, G: Guard>(
     body: &'f [u8],
     caller: Caller<'_>,
     header: &TxnHeader,
+    plan: Option<Result<String, Code>>,
 ) -> Result<Done<'f>, Refusal> {
     let mut r = Reader::with_limit(body, ctx.settings.length_max);
     let done = match op {
@@ -388,7 +398,16 @@ fn dispatch<'f, G: Guard>(
             if !ctx.settings.reconfig_enabled {
                 return Err(Code::ReconfigDisabled.into());
             }
-            return Err(ctx.session(caller).err().unwrap_or(Code::Unimplemented.into()));
+            ctx.session(caller)?;
+            // Alone there is no quorum to be reconfigured.
+            let text = plan.unwrap_or(Err(Code::Unimplemented))?;
+            let done = prepare::reconfig(ctx, text, caller, header)?;
+            let MemberResult::Stat(stat) = done.result else { return Err(Code::MarshallingError.into()) };
+            let body = match &done.txn {
+                Txn::SetData { data: Some(data), .. } => Body::Data(data.as_ref().into(), stat),
+                _ => Body::Stat(stat),
+            };
+            return Ok(Done { op: done.op, txn: done.txn, changes: done.changes, body });
         }
         _ => return Err(Code::Unimplemented.into()),
     };

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod draft;
+pub mod dynamic;
 pub mod environment;
 mod exit;
 mod honoured;

@@ -240,6 +240,8 @@ impl Loading {
         self.draft.config.ensemble = Some(Ensemble {
             id,
             view,
+            static_file: None,
+            standalone_enabled: self.draft.standalone_enabled,
             dynamic_file: self.draft.dynamic_file.clone(),
             init_limit_ticks,
             sync_limit_ticks,

@@ -349,6 +349,10 @@ pub struct Ensemble {
     pub id: Sid,
     /// Who belongs to it (`server.N`, `group.N`, `weight.N`). Its version is 0, or in the name of the dynamic file.
     pub view: QuorumView,
+    /// The main file, which a reconfiguration rewrites; `None` if there was none.
+    pub static_file: Option<PathBuf>,
+    /// Whether one participant alone would be a standalone server (`standaloneEnabled`).
+    pub standalone_enabled: bool,
     /// The file that the view was read from, if not from the main one (`dynamicConfigFile`).
     pub dynamic_file: Option<PathBuf>,
     /// For a learner to connect and to be brought up to date (`initLimit`); with the tick less than 2³¹ ms.
@@ -395,6 +399,8 @@ impl Config {
             snap_syncs_max: ensemble.catch_up.snapshots_max as usize,
             diff_syncs_max: ensemble.catch_up.diffs_max as usize,
             observer_election_delay_ms: i64::from(election.observer_delay_ms),
+            reconfig_enabled: self.nodes.reconfig,
+            lone_voter_allowed: !ensemble.standalone_enabled,
             elector: ElectorSettings {
                 notification_min_ms: i64::from(election.notification_min_ms),
                 notification_max_ms: i64::from(election.notification_max_ms),

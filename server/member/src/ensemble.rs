@@ -19,10 +19,12 @@ use host::Disk;
 use pipeline::message::OpenedSession;
 use pipeline::session_table::{Session, SessionTable};
 use pipeline::{Body, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
-use proto::{Millis, Op, SessionId, Sid, Xid, Zxid};
+use proto::request::Reconfig;
+use proto::{Decode, Millis, Op, Reader, SessionId, Sid, Xid, Zxid};
 use quorum::effect::{LinkId, Port, Ticket};
 use quorum::peer::Peer;
 use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
+use quorum::view::QuorumView;
 use snapshot::epochs::{self, Epochs};
 use snapshot::{RestoreOptions, SnapshotJob, SnapshotWriter, Source, StreamLoader};
 
@@ -53,6 +55,8 @@ pub struct Parts {
     pub store: Store,
     /// How many clients there are of a server that leads: with `leaderServes=no` none.
     pub leader_serves: bool,
+    /// `reconfigEnabled`
+    pub reconfig_enabled: bool,
     /// `commitLogCount`: final transactions that stay in memory for learners that lag behind.
     pub history_max: usize,
 }
@@ -84,10 +88,13 @@ struct Local {
 pub(crate) struct Ensemble {
     /// `None` while it is called.
     peer: Option<Box<Peer>>,
+    /// The configuration that is final.
+    view: Arc<QuorumView>,
     pub(crate) mode: Mode,
     store: Store,
     epochs: Epochs,
     leader_serves: bool,
+    reconfig_enabled: bool,
     history_max: usize,
     history: History,
     /// Transactions of the sequencer that the peer has not been told of.
@@ -115,11 +122,13 @@ pub(crate) struct Ensemble {
 impl Ensemble {
     pub(crate) fn new(parts: Parts, last: Zxid) -> Ensemble {
         Ensemble {
+            view: Arc::new(parts.peer.view().clone()),
             peer: Some(Box::new(parts.peer)),
             mode: Mode::Looking,
             store: parts.store,
             epochs: parts.epochs,
             leader_serves: parts.leader_serves,
+            reconfig_enabled: parts.reconfig_enabled,
             history_max: parts.history_max,
             history: History { txns: VecDeque::new(), last },
             captured: Vec::new(),
@@ -349,6 +358,9 @@ impl WriteStage {
                     ids: request.ids.into(),
                     body: request.body.into(),
                 };
+                if op == Op::Reconfig {
+                    self.plan_reconfig(&request.body);
+                }
                 let mut sink = crate::write_stage::Sink::new(&mut self.log, &mut self.ensemble);
                 self.sequencer.write(&request, now, &mut sink);
                 if op == Op::CloseSession && self.sequencer.sessions().get(session).is_none() {
@@ -400,6 +412,21 @@ impl WriteStage {
         }
     }
 
+    /// A request to change the ensemble comes next: the peer says what becomes of it.
+    pub(crate) fn plan_reconfig(&mut self, body: &[u8]) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        let Some(peer) = ensemble.peer.as_deref() else { return };
+        if let Ok(asked) = Reconfig::decode(&mut Reader::new(body)) {
+            self.sequencer.plan_reconfig(peer.plan_reconfig(&asked, self.sequencer.prepared().next()));
+        }
+    }
+
+    /// The configuration's znode shows what this member goes by.
+    pub(crate) fn show_config(&mut self) {
+        let Some(view) = self.ensemble.as_deref().map(|ensemble| ensemble.view.clone()) else { return };
+        self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
+    }
+
     /// All sessions are alive, and have their whole timeout before them.
     fn revive_sessions(&mut self, now: Now) {
         self.tracker.clear();
@@ -423,6 +450,9 @@ impl WriteStage {
         ensemble.final_to = last;
         ensemble.history = History { txns: VecDeque::new(), last };
         ensemble.before_epoch = last;
+        if !ensemble.reconfig_enabled {
+            self.show_config();
+        }
     }
 
     fn has_snapshot(&mut self, zxid: Zxid) -> bool {
@@ -743,6 +773,20 @@ impl Replica for WriteStage {
             news.then_some((*session, local.timeout_ms))
         });
         touched.collect()
+    }
+
+    fn saw_view(&mut self, view: &QuorumView) {
+        self.ens_effects.push(Effect::View { view: Arc::new(view.clone()), is_final: false });
+    }
+
+    fn activated(&mut self, view: &QuorumView) {
+        let view = Arc::new(view.clone());
+        self.ens().view = view.clone();
+        let shown = self.sequencer.tree().node("/zookeeper/config").and_then(|node| node.data().map(<[u8]>::to_vec));
+        if shown.as_deref() != Some(view.to_text().as_bytes()) {
+            self.show_config();
+        }
+        self.ens_effects.push(Effect::View { view, is_final: true });
     }
 
     fn stop_serving(&mut self, _now: Now) {

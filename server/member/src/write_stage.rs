@@ -22,6 +22,7 @@ use proto::txn::put_digest;
 use proto::{Acl, Code, Encode, Id, Millis, SessionId, Txn, TxnHeader, Xid, Zxid};
 use queue::Consumer;
 use quorum::replica::Payload;
+use quorum::view::QuorumView;
 use sessions::{Ids, Tracker};
 use wal::{AppendError, Log, LogWrite, SegmentId};
 
@@ -111,6 +112,13 @@ pub enum Effect {
     Snapshot(SnapshotPoint, tree::Reader),
     /// For the links to other members.
     Peer(quorum::effect::Effect),
+    /// A configuration of the ensemble was proposed, or is final: to be kept in the configuration's files.
+    View {
+        /// The configuration.
+        view: Arc<QuorumView>,
+        /// Is it final?
+        is_final: bool,
+    },
     /// The log does not use this file any more.
     CloseSegment(SegmentId),
 }
@@ -225,6 +233,7 @@ impl WriteStage {
             group_since: None,
         };
         stage.log.hold(stage.ensemble.is_some());
+        stage.show_config();
         stage.schedule_snapshot();
         stage.snapshots.txns = parts.replayed;
         stage
@@ -431,6 +440,10 @@ impl WriteStage {
             ToSequencer::Write(request) => {
                 self.snapshots.txns += 1;
                 let closes = request.op == proto::Op::CloseSession;
+                if request.op == proto::Op::Reconfig {
+                    self.plan_reconfig(&request.body);
+                }
+                let mut log = Sink::new(&mut self.log, &mut self.ensemble);
                 self.sequencer.write(&request, now, &mut log);
                 if closes && self.sequencer.sessions().get(request.session).is_none() {
                     self.tracker.close(request.session);

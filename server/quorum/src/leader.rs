@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 use crate::effect::{Effect, LinkId};
 use crate::packet::{self, Broken, LearnerInfo, PROTOCOL, Packet, follows, kind};
 use crate::peer::{LearnerReport, PeerReport, PeerSettings, Zab};
+use crate::reconfig;
 use crate::replica::{Payload, Replica, SnapshotStream};
 use crate::sync::{self, Plan, Rules};
 use crate::view::{QuorumView, Verifier};
@@ -145,7 +146,12 @@ struct Figures {
 /// See the module's page.
 pub(crate) struct Leader {
     settings: Arc<PeerSettings>,
+    /// The final configuration.
     view: Arc<QuorumView>,
+    /// The one that shall follow, from this transaction on. Until it is final, nothing is without a quorum of both.
+    pending: Option<(Zxid, Arc<QuorumView>)>,
+    /// It became final, and this member leads in it.
+    activated: Option<(Arc<QuorumView>, Sid)>,
     phase: Phase,
     /// Until when the phase may last, unless it is the last.
     phase_until: Millis,
@@ -180,6 +186,7 @@ impl Leader {
     pub(crate) fn new(
         settings: Arc<PeerSettings>,
         view: Arc<QuorumView>,
+        last_seen: Option<Arc<QuorumView>>,
         replica: &mut impl Replica,
         now: Now,
     ) -> Leader {
@@ -189,6 +196,9 @@ impl Leader {
         let mut leader = Leader {
             settings,
             view,
+            // It was proposed in an earlier epoch: this one must not begin without a quorum of it.
+            pending: last_seen.map(|view| (Zxid::ZERO, view)),
+            activated: None,
             phase: Phase::Discovery,
             phase_until,
             next_ping,
@@ -224,6 +234,24 @@ impl Leader {
 
     pub(crate) fn serving(&self) -> bool {
         self.phase == Phase::Broadcast
+    }
+
+    /// A configuration that became final, once, and who leads in it.
+    pub(crate) fn take_activated(&mut self) -> Option<(Arc<QuorumView>, Sid)> {
+        self.activated.take()
+    }
+
+    /// The configuration that is proposed and not final.
+    pub(crate) fn pending(&self) -> Option<&Arc<QuorumView>> {
+        self.pending.as_ref().map(|(_, view)| view)
+    }
+
+    /// Whether enough of that configuration's voters follow already.
+    pub(crate) fn has_quorum_of(&self, view: &QuorumView) -> bool {
+        let live = self.learners.values().filter(|learner| learner.stage == Stage::Live && !learner.observer);
+        let mut followers: BTreeSet<Sid> = live.map(|learner| learner.sid).collect();
+        followers.insert(self.settings.id);
+        view.verifier().is_quorum(&followers)
     }
 
     pub(crate) fn epoch(&self) -> i64 {
@@ -356,6 +384,10 @@ impl Leader {
         }
         assert!(follows(self.proposed, zxid), "a leader's transactions have no holes: {zxid} behind {}", self.proposed);
         self.proposed = zxid;
+        if let Some(view) = reconfig::view_of(payload) {
+            info!("configuration {:x} is proposed: {}", view.version(), reconfig::names(view.members()));
+            self.pending = Some((zxid, Arc::new(view)));
+        }
         self.outstanding.push_back(Outstanding { zxid, payload: payload.clone() });
         for learner in self.learners.values_mut() {
             if learner.stage < Stage::Syncing || learner.observer {
@@ -639,6 +671,11 @@ impl Leader {
             // `epoch` is the greatest that anybody has promised so far.
             self.epoch = self.epoch.max(replica.accepted_epoch()) + 1;
             replica.set_accepted_epoch(self.epoch)?;
+            if self.settings.reconfig_enabled && self.view.version() == 0 && self.pending.is_none() {
+                // The first leader of an ensemble gives its configuration a version, by which later ones are told apart.
+                let view = (*self.view).clone().with_version(self.epoch << 32);
+                self.pending = Some((Zxid::ZERO, Arc::new(view)));
+            }
             self.phase = Phase::Promise;
             self.phase_until = now.mono.plus(limit_ms);
             for learner in self.learners.values_mut().filter(|learner| learner.stage == Stage::Joining) {
@@ -660,6 +697,9 @@ impl Leader {
             let first = Zxid(self.epoch << 32);
             (self.proposed, self.own_acked, self.committed) = (first, first, first);
             self.phase = Phase::Broadcast;
+            if let Some((_, view)) = self.pending.take() {
+                self.activate(view, self.settings.id);
+            }
             self.figures.served_since = Some(now.mono);
             info!("leading epoch {} from {}", self.epoch, self.began_with.1);
             for learner in self.learners.values_mut().filter(|learner| learner.stage == Stage::Synced) {
@@ -671,10 +711,39 @@ impl Leader {
 
     /// Whether this leader and the voters among the learners that qualify are a quorum.
     fn is_quorum(&self, qualifies: impl Fn(&Learner) -> bool) -> bool {
-        let learners = self.learners.values().filter(|learner| learner.voter && qualifies(learner));
+        let learners = self.learners.values().filter(|learner| !learner.observer && qualifies(learner));
         let mut acks: BTreeSet<Sid> = learners.map(|learner| learner.sid).collect();
         acks.insert(self.settings.id);
-        self.view.verifier().is_quorum(&acks)
+        // Only voters count, of each configuration its own.
+        self.views().all(|view| view.verifier().is_quorum(&acks))
+    }
+
+    /// The configurations of which everything needs a quorum.
+    fn views(&self) -> impl Iterator<Item = &Arc<QuorumView>> {
+        std::iter::once(&self.view).chain(self.pending())
+    }
+
+    /// From here on this configuration alone is asked.
+    fn activate(&mut self, view: Arc<QuorumView>, designated: Sid) {
+        info!("configuration {:x} is in force: {}", view.version(), reconfig::names(view.members()));
+        for learner in self.learners.values_mut() {
+            learner.voter = !learner.observer && view.is_voter(learner.sid);
+        }
+        self.view = view.clone();
+        self.activated = Some((view, designated));
+        if designated != self.settings.id {
+            self.over = Some(format!("the new configuration has server {designated} lead"));
+        }
+    }
+
+    /// Who leads in a configuration that becomes final: this member if it can, else the voter that has most of what was proposed.
+    fn designate(&self, next: &QuorumView) -> Sid {
+        let own = self.settings.id;
+        if next.is_voter(own) && reconfig::same_place(&self.view, next, own) {
+            return own;
+        }
+        let able = self.learners.values().filter(|learner| learner.stage == Stage::Live && next.is_voter(learner.sid));
+        able.max_by_key(|learner| (learner.acked, learner.sid)).map_or(own, |learner| learner.sid)
     }
 
     /// Whether those who are needed have gone.
@@ -763,6 +832,7 @@ impl Leader {
     /// Goes on with the history that a learner is getting, as far as there is room on its link.
     fn feed(&mut self, link: LinkId) {
         let new_leader = Zxid(self.epoch << 32);
+        let config = self.pending().unwrap_or(&self.view).to_text();
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let Some(feed) = &mut learner.feed else { return };
         while learner.out.len() + learner.unsent_bytes < WINDOW_BYTES {
@@ -778,7 +848,7 @@ impl Leader {
                 continue;
             }
             learner.out.append(&mut feed.tail);
-            packet::put(&mut learner.out, kind::NEWLEADER, new_leader, Some(self.view.to_text().as_bytes()));
+            packet::put(&mut learner.out, kind::NEWLEADER, new_leader, Some(config.as_bytes()));
             learner.feed = None;
             return;
         }
@@ -790,17 +860,33 @@ impl Leader {
         if self.phase != Phase::Broadcast || self.outstanding.is_empty() {
             return;
         }
-        let reached = self.quorum_mark();
+        let mut reached = self.quorum_mark(&self.view.clone());
+        let pending = self.pending.clone();
+        if let Some((zxid, next)) = &pending {
+            // What was proposed before it does not need the next configuration's quorum. Behind it nothing is final before it is in force.
+            let joint = if self.quorum_mark(next) >= *zxid { *zxid } else { Zxid(zxid.0 - 1) };
+            reached = reached.min(joint);
+        }
         if reached <= self.committed {
             return;
         }
+        let reconfigured = pending.filter(|(zxid, _)| *zxid == reached);
+        let designated = reconfigured.as_ref().map(|(_, next)| self.designate(next));
         while let Some(proposal) = self.outstanding.pop_front_if(|proposal| proposal.zxid <= reached) {
             self.figures.commits += 1;
             for learner in self.learners.values_mut() {
                 if learner.stage < Stage::Syncing {
                     continue;
                 }
-                if learner.observer {
+                let activates = designated.filter(|_| proposal.zxid == reached);
+                if let Some(designated) = activates {
+                    let mut data = designated.0.to_be_bytes().to_vec();
+                    let kind = if learner.observer { kind::INFORMANDACTIVATE } else { kind::COMMITANDACTIVATE };
+                    if learner.observer {
+                        data.extend_from_slice(&proposal.payload);
+                    }
+                    packet::put(learner.lane(), kind, proposal.zxid, Some(&data));
+                } else if learner.observer {
                     packet::put(learner.lane(), kind::INFORM, proposal.zxid, Some(&proposal.payload));
                 } else {
                     packet::put(learner.lane(), kind::COMMIT, proposal.zxid, None);
@@ -810,31 +896,36 @@ impl Leader {
         self.committed = reached;
         replica.commit(reached, now);
         self.answer_syncs();
+        if let (Some((_, next)), Some(designated)) = (reconfigured, designated) {
+            self.pending = None;
+            self.activate(next, designated);
+            if self.over.is_none() {
+                self.commit_what_a_quorum_has(replica, now);
+            }
+        }
     }
 
-    /// Up to where a quorum has everything durably.
-    fn quorum_mark(&mut self) -> Zxid {
+    /// Up to where a quorum of this configuration has everything durably.
+    fn quorum_mark(&mut self, view: &QuorumView) -> Zxid {
         let marks = &mut self.marks;
         marks.clear();
-        if self.view.is_voter(self.settings.id) {
+        if view.is_voter(self.settings.id) {
             marks.push(self.own_acked);
         }
-        let voters = self.learners.values().filter(|learner| learner.voter && learner.stage == Stage::Live);
-        marks.extend(voters.map(|learner| learner.acked));
+        let counts =
+            |learner: &Learner| !learner.observer && learner.stage == Stage::Live && view.is_voter(learner.sid);
+        marks.extend(self.learners.values().filter(|learner| counts(learner)).map(|learner| learner.acked));
         marks.sort_unstable_by(|a, b| b.cmp(a));
-        if let Verifier::Majority { voters } = self.view.verifier() {
+        if let Verifier::Majority { voters } = view.verifier() {
             return marks.get(voters.len() / 2).copied().unwrap_or(Zxid::ZERO);
         }
         for &mark in marks.iter() {
-            let voters = self
-                .learners
-                .values()
-                .filter(|learner| learner.voter && learner.stage == Stage::Live && learner.acked >= mark);
+            let voters = self.learners.values().filter(|learner| counts(learner) && learner.acked >= mark);
             let mut acks: BTreeSet<Sid> = voters.map(|learner| learner.sid).collect();
             if self.own_acked >= mark {
                 acks.insert(self.settings.id);
             }
-            if self.view.verifier().is_quorum(&acks) {
+            if view.verifier().is_quorum(&acks) {
                 return mark;
             }
         }

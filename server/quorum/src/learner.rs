@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::effect::{Effect, HostPort, LinkId, Port, Ticket};
 use crate::packet::{self, Broken, LearnerInfo, PROTOCOL, Packet, follows, kind};
 use crate::peer::{PeerReport, PeerSettings, Zab};
+use crate::reconfig;
 use crate::replica::{Forwarded, Refused, Replica, Role};
 use crate::view::QuorumView;
 
@@ -107,6 +108,14 @@ pub(crate) struct Learner {
     unacked: VecDeque<Zxid>,
     /// Final, and not yet said so to the replica.
     commit: Option<Zxid>,
+    /// A configuration that the leader proposed, or that came with its history.
+    seen: Option<Arc<QuorumView>>,
+    /// It is in force with UPTODATE.
+    with_history: Option<Arc<QuorumView>>,
+    /// Proposed with this transaction, and not final.
+    proposed_view: Option<(Zxid, Arc<QuorumView>)>,
+    /// Final, and who leads in it, if that was said.
+    activated: Option<(Arc<QuorumView>, Option<Sid>)>,
     pending_syncs: usize,
     synced_by: [u64; 3],
     effects: Vec<Effect>,
@@ -154,6 +163,10 @@ impl Learner {
             pending: VecDeque::new(),
             unacked: VecDeque::new(),
             commit: None,
+            seen: None,
+            with_history: None,
+            proposed_view: None,
+            activated: None,
             pending_syncs: 0,
             synced_by: [0; 3],
             effects: Vec::new(),
@@ -500,8 +513,37 @@ impl Learner {
         Ok(())
     }
 
+    /// A configuration that the leader proposed, once.
+    pub(crate) fn take_seen(&mut self) -> Option<Arc<QuorumView>> {
+        self.seen.take()
+    }
+
+    /// A configuration that became final, once, and who leads in it, if that was said.
+    pub(crate) fn take_activated(&mut self) -> Option<(Arc<QuorumView>, Option<Sid>)> {
+        self.activated.take()
+    }
+
+    /// A transaction was logged: is it a reconfiguration?
+    fn note(&mut self, zxid: Zxid, txn: &[u8]) {
+        if let Some(view) = reconfig::view_of(txn).map(Arc::new) {
+            self.seen = Some(view.clone());
+            self.proposed_view = Some((zxid, view));
+        }
+    }
+
+    /// COMMITANDACTIVATE or INFORMANDACTIVATE.
+    fn activate(&mut self, zxid: Zxid, designated: Sid) {
+        if let Some((_, view)) = self.proposed_view.take_if(|(at, _)| *at == zxid) {
+            self.activated = Some((view, Some(designated)));
+        }
+    }
+
     /// NEWLEADER.
     fn history_ends(&mut self, packet: &Packet<'_>, replica: &mut impl Replica) -> Result<(), Why> {
+        if let Some(view) = packet.data.filter(|data| !data.is_empty()).and_then(reconfig::view_of_text).map(Arc::new) {
+            self.seen = Some(view.clone());
+            self.with_history = Some(view);
+        }
         if packet.zxid != Zxid(self.epoch << 32) {
             return Err(Broken::Other(format!("NEWLEADER {} in epoch {}", packet.zxid, self.epoch)).into());
         }
@@ -542,11 +584,20 @@ impl Learner {
             }
         }
         (self.held_final, self.held_bytes) = (0, 0);
+        if let Some(view) = self.with_history.take() {
+            self.activated = Some((view, None));
+        }
+        // It became final while this member took over the history.
+        let commit = self.commit.unwrap_or_default();
+        if let Some((_, view)) = self.proposed_view.take_if(|(zxid, _)| *zxid <= commit) {
+            self.activated = Some((view, None));
+        }
         Ok(())
     }
 
     fn log(&mut self, zxid: Zxid, txn: &[u8], replica: &mut impl Replica, now: Now) -> Result<(), Why> {
         replica.propose(zxid, txn, now)?;
+        self.note(zxid, txn);
         self.pending.push_back(zxid);
         if !self.observer {
             self.unacked.push_back(zxid);
@@ -581,13 +632,23 @@ impl Learner {
                 self.fits(packet.zxid)?;
                 self.log(packet.zxid, txn, replica, now)?;
             }
-            kind::COMMIT | kind::COMMITANDACTIVATE => self.is_final(packet.zxid)?,
+            kind::COMMIT => self.is_final(packet.zxid)?,
+            kind::COMMITANDACTIVATE => {
+                let designated = packet.designated()?;
+                self.is_final(packet.zxid)?;
+                self.flush_commit(replica, now);
+                self.activate(packet.zxid, designated);
+            }
             kind::INFORM | kind::INFORMANDACTIVATE if self.observer => {
                 let activates = packet.kind == kind::INFORMANDACTIVATE;
-                let txn = if activates { packet.txn_and_leader()?.0 } else { packet.txn()? };
+                let (txn, designated) = if activates { packet.txn_and_leader()? } else { (packet.txn()?, self.leader) };
                 self.fits(packet.zxid)?;
                 self.log(packet.zxid, txn, replica, now)?;
                 self.is_final(packet.zxid)?;
+                if activates {
+                    self.flush_commit(replica, now);
+                    self.activate(packet.zxid, designated);
+                }
             }
             kind::PING => {
                 let touched = replica.take_touched();

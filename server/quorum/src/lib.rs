@@ -17,6 +17,7 @@ mod learner;
 pub mod notification;
 pub mod packet;
 pub mod peer;
+pub mod reconfig;
 pub mod replica;
 pub mod sync;
 pub mod view;

@@ -171,6 +171,11 @@ impl<'a> Packet<'a> {
         txn_of(self.zxid, self.need_data()?)
     }
 
+    /// Who leads once a COMMITANDACTIVATE is in force.
+    pub fn designated(&self) -> Result<Sid, Broken> {
+        Ok(Sid(Reader::new(self.need_data()?).long()?))
+    }
+
     /// The transaction that an INFORMANDACTIVATE carries, behind the designated leader.
     pub fn txn_and_leader(&self) -> Result<(&'a [u8], Sid), Broken> {
         let mut r = Reader::new(self.need_data()?);

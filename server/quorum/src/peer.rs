@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pipeline::Now;
-use proto::{Millis, SessionId, Sid, Zxid};
+use proto::request::Reconfig;
+use proto::{Code, Millis, SessionId, Sid, Zxid};
 use tracing::{info, warn};
 
 use crate::effect::{Effect, LinkId, Port, Ticket};
@@ -26,6 +27,7 @@ pub use crate::elector::ElectorSettings;
 use crate::elector::{Elector, ServerState, Vote};
 use crate::leader::Leader;
 use crate::learner::Learner;
+use crate::reconfig;
 use crate::replica::{Forwarded, Payload, Replica};
 use crate::view::QuorumView;
 
@@ -76,6 +78,10 @@ pub struct PeerSettings {
     pub unsent_bytes_max: usize,
     /// When a leader's epoch has used up the zxids to this counter, it makes way for the next epoch.
     pub rollover_counter: u32,
+    /// `reconfigEnabled`: configurations of peers are taken over.
+    pub reconfig_enabled: bool,
+    /// `standaloneEnabled=false`: one server alone may be an ensemble.
+    pub lone_voter_allowed: bool,
     /// The election's.
     pub elector: ElectorSettings,
 }
@@ -98,6 +104,8 @@ impl PeerSettings {
             observer_election_delay_ms: 200,
             unsent_bytes_max: 512 << 20,
             rollover_counter: 0xFFFF_0000,
+            reconfig_enabled: false,
+            lone_voter_allowed: false,
             elector: ElectorSettings::new(id),
         }
     }
@@ -241,6 +249,8 @@ enum Part {
         since: Millis,
         not_before: Millis,
         poll_at: Millis,
+        /// A reconfiguration named the next leader: no election is needed.
+        appointed: Option<Vote>,
     },
     Leading(Box<Leader>),
     Learning(Box<Learner>),
@@ -250,6 +260,8 @@ enum Part {
 pub struct Peer {
     settings: Arc<PeerSettings>,
     view: Arc<QuorumView>,
+    /// A newer configuration that was proposed, and of which it is not known that it is final.
+    last_seen: Option<Arc<QuorumView>>,
     elector: Elector,
     part: Part,
     begun: bool,
@@ -266,6 +278,8 @@ pub struct Peer {
     ended: u64,
     want_snapshot: bool,
     election_ms: i64,
+    /// Who is to lead next, by a reconfiguration.
+    next_leader: Option<Sid>,
     failed: Option<String>,
     effects: Vec<Effect>,
 }
@@ -278,7 +292,8 @@ impl Peer {
             elector: Elector::new(settings.elector.clone(), view.clone(), now),
             settings: Arc::new(settings),
             view,
-            part: Part::Looking { asked: false, since: now, not_before: now, poll_at: now },
+            last_seen: None,
+            part: Part::Looking { asked: false, since: now, not_before: now, poll_at: now, appointed: None },
             begun: false,
             vote: None,
             told: false,
@@ -288,15 +303,25 @@ impl Peer {
             ended: 0,
             want_snapshot: false,
             election_ms: 0,
+            next_leader: None,
             failed: None,
             effects: Vec::new(),
+        }
+    }
+
+    /// A newer configuration was seen before this process began, and it was not known to be final.
+    pub fn seen(&mut self, view: QuorumView) {
+        if view.version() > self.view.version() {
+            self.last_seen = Some(Arc::new(view));
+            self.elector.set_view(self.view.clone(), self.last_seen.clone());
         }
     }
 
     /// Begins to look for a leader.
     pub fn start(&mut self, replica: &mut impl Replica, now: Now) {
         self.begun = true;
-        self.part = Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono };
+        self.part =
+            Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono, appointed: None };
         if let Err(why) = check_epochs(replica) {
             self.failed = Some(why);
             return;
@@ -522,6 +547,21 @@ impl Peer {
         }
     }
 
+    /// As leader: the text of the configuration that is asked for, if it may follow the present one as transaction `zxid`; else what the
+    /// client hears. Whether the client may ask is not looked at here.
+    pub fn plan_reconfig(&self, asked: &Reconfig<'_>, zxid: Zxid) -> Result<String, Code> {
+        let Part::Leading(leader) = &self.part else { return Err(Code::Unimplemented) };
+        if leader.pending().is_some() {
+            return Err(Code::ReconfigInProgress);
+        }
+        let voters_min = if self.settings.lone_voter_allowed { 1 } else { 2 };
+        let next = reconfig::next_view(&self.view, asked, zxid, voters_min)?;
+        if !leader.has_quorum_of(&next) {
+            return Err(Code::NewConfigNoQuorum);
+        }
+        Ok(next.to_text())
+    }
+
     /// Figures for operators.
     pub fn report(&self, now: Now) -> PeerReport {
         let mut report = PeerReport {
@@ -554,7 +594,7 @@ impl Peer {
 
     fn step(&mut self, replica: &mut impl Replica, now: Now) -> bool {
         match &mut self.part {
-            Part::Looking { asked: false, not_before, poll_at, .. } => {
+            Part::Looking { asked: false, not_before, poll_at, appointed, .. } => {
                 if now.mono < *not_before {
                     return false;
                 }
@@ -563,6 +603,10 @@ impl Peer {
                     *poll_at = now.mono.plus(SETTLE_POLL_MS);
                     return false;
                 }
+                if let Some(vote) = appointed.take() {
+                    self.elected(vote, replica, now);
+                    return true;
+                }
                 self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
                 if let Part::Looking { asked, .. } = &mut self.part {
                     *asked = true;
@@ -570,6 +614,16 @@ impl Peer {
                 true
             }
             Part::Looking { since, .. } => {
+                if let Some(view) = self.elector.newer_view().filter(|_| self.settings.reconfig_enabled) {
+                    info!(
+                        "configuration {:x} is learned from a peer: {}",
+                        view.version(),
+                        reconfig::names(view.members())
+                    );
+                    self.install(Arc::new(view), replica);
+                    self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
+                    return true;
+                }
                 let Some(vote) = self.elector.outcome() else { return false };
                 self.election_ms = now.mono.since(*since);
                 self.elected(vote, replica, now);
@@ -579,6 +633,11 @@ impl Peer {
                 if let Some(why) = leader.failed() {
                     self.failed = Some(why.to_owned());
                     return false;
+                }
+                if let Some((view, designated)) = leader.take_activated() {
+                    self.install(view, replica);
+                    self.next_leader = (designated != self.settings.id).then_some(designated);
+                    return true;
                 }
                 if let Some(why) = leader.over() {
                     info!("no longer leading: {why}");
@@ -591,12 +650,36 @@ impl Peer {
                     return true;
                 }
                 let serving = leader.serving().then_some((ServerState::Leading, leader.epoch()));
+                if let Some(pending) =
+                    leader.pending().filter(|pending| self.last_seen.as_ref() != Some(pending)).cloned()
+                {
+                    self.see(pending, replica);
+                }
                 self.tell(serving)
             }
             Part::Learning(learner) => {
                 if let Some(why) = learner.failed() {
                     self.failed = Some(why.to_owned());
                     return false;
+                }
+                if let Some(view) = learner.take_seen() {
+                    self.see(view, replica);
+                    return true;
+                }
+                if let Some((view, designated)) = learner.take_activated() {
+                    let leader = learner.leader();
+                    let before = reconfig::role(&self.view, self.settings.id);
+                    self.install(view, replica);
+                    let moves = designated.is_some_and(|sid| sid != leader)
+                        || self.view.member(leader).is_some_and(|_| !self.view.is_voter(leader));
+                    let after = reconfig::role(&self.view, self.settings.id);
+                    // Who is removed goes on following without a vote, as Java's servers do.
+                    if moves || after.is_some() && before != after {
+                        info!("no longer learning: the new configuration has another part for this member");
+                        self.next_leader = designated;
+                        self.look_again(replica, now);
+                    }
+                    return true;
                 }
                 if let Some(why) = learner.over() {
                     info!("no longer learning: {why}");
@@ -624,7 +707,8 @@ impl Peer {
         if vote.leader == self.settings.id {
             info!("elected to lead from {}", replica.last_logged());
             self.elector.settle(ServerState::Leading, vote);
-            let mut leader = Leader::new(self.settings.clone(), self.view.clone(), replica, now);
+            let last_seen = self.last_seen.clone().filter(|_| self.settings.reconfig_enabled);
+            let mut leader = Leader::new(self.settings.clone(), self.view.clone(), last_seen, replica, now);
             for (link, early) in early {
                 leader.accepted(link, now);
                 leader.received(link, &early.bytes, replica, now);
@@ -652,10 +736,32 @@ impl Peer {
         true
     }
 
+    /// A configuration was proposed: elections need its servers as well from now on.
+    fn see(&mut self, view: Arc<QuorumView>, replica: &mut impl Replica) {
+        if !self.settings.reconfig_enabled || view.version() <= self.view.version() {
+            return;
+        }
+        replica.saw_view(&view);
+        self.last_seen = Some(view);
+        self.elector.set_view(self.view.clone(), self.last_seen.clone());
+    }
+
+    /// A configuration is final.
+    fn install(&mut self, view: Arc<QuorumView>, replica: &mut impl Replica) {
+        if !self.settings.reconfig_enabled || view.version() <= self.view.version() {
+            return;
+        }
+        self.last_seen = self.last_seen.take().filter(|seen| seen.version() > view.version());
+        self.view = view;
+        self.elector.set_view(self.view.clone(), self.last_seen.clone());
+        replica.activated(&self.view);
+    }
+
     fn look_again(&mut self, replica: &mut impl Replica, now: Now) {
         let served = self.told;
         let observer = matches!(&self.part, Part::Learning(learner) if learner.observer());
-        let looking = Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono };
+        let looking =
+            Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono, appointed: None };
         match std::mem::replace(&mut self.part, looking) {
             Part::Looking { .. } => {}
             Part::Leading(leader) => self.effects.extend(leader.end()),
@@ -676,8 +782,11 @@ impl Peer {
             let spread = (self.settings.id.0 as u64).wrapping_mul(7919).wrapping_add(self.ended.wrapping_mul(104_729));
             wait_ms += (spread % (self.settings.observer_election_delay_ms.max(0) as u64 + 1)) as i64;
         }
+        let appointed = self.next_leader.take().filter(|sid| self.view.is_voter(*sid));
+        let appointed =
+            appointed.zip(self.vote).map(|(leader, vote)| Vote { leader, zxid: replica.last_logged(), ..vote });
         let not_before = now.mono.plus(wait_ms);
-        self.part = Part::Looking { asked: false, since: now.mono, not_before, poll_at: now.mono };
+        self.part = Part::Looking { asked: false, since: now.mono, not_before, poll_at: now.mono, appointed };
     }
 }
 

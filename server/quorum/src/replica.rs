@@ -11,6 +11,8 @@ use std::sync::Arc;
 use pipeline::Now;
 use proto::{Id, Op, SessionId, Sid, Xid, Zxid};
 
+use crate::view::QuorumView;
+
 /// A transaction as it travels and as it lies in the log: header, record, digest if it has one.
 pub type Payload = Arc<[u8]>;
 
@@ -167,6 +169,12 @@ pub trait Replica {
     fn take_touched(&mut self) -> Vec<(SessionId, i32)>;
 
     // --- both
+
+    /// A configuration was proposed; it is final when [`Replica::activated`] says so. To be kept over a restart.
+    fn saw_view(&mut self, _view: &QuorumView) {}
+
+    /// A configuration is final.
+    fn activated(&mut self, _view: &QuorumView) {}
 
     /// No leader: clients are not served, their connections are closed, requests under way are forgotten. The history stays as it is.
     fn stop_serving(&mut self, now: Now);

@@ -17,6 +17,7 @@ use snapshot::epochs;
 
 use crate::letter::Letter;
 use crate::server::{Directories, Failure};
+use crate::views::ViewFiles;
 
 /// For the snapshot of a znode with as much data as clients may set, and its transaction.
 const PACKET_EXTRA_BYTES: usize = 1 << 20;
@@ -28,6 +29,11 @@ pub fn take_ports(ensemble: &Ensemble) -> Result<Vec<(Port, TcpListener)>, Failu
     let election = bound.election.into_iter().map(|listener| (Port::Election, listener));
     let quorum = bound.quorum.into_iter().map(|listener| (Port::Quorum, listener));
     Ok(election.chain(quorum).collect())
+}
+
+/// Where changes of the ensemble are kept.
+pub fn view_files(ensemble: &Ensemble) -> Option<ViewFiles> {
+    ensemble.static_file.clone().map(|static_file| ViewFiles { static_file, id: ensemble.id })
 }
 
 /// Connections to the others; their ends go to the write stage.
@@ -57,11 +63,17 @@ pub fn parts(
         ..settings
     });
     let settings = settings.expect("the configuration is that of an ensemble");
+    let mut peer = Peer::new(settings, ensemble.view.clone(), now);
+    let proposed = view_files(ensemble).filter(|_| config.nodes.reconfig).and_then(|files| files.proposed());
+    if let Some(view) = proposed {
+        peer.seen(view);
+    }
     Ok(Parts {
-        peer: Peer::new(settings, ensemble.view.clone(), now),
+        peer,
         epochs,
         store: Store { disk: Arc::new(disk), data_dir: dirs.data.clone(), log_dir: dirs.log.clone(), options },
         leader_serves: ensemble.leader_serves,
+        reconfig_enabled: config.nodes.reconfig,
         history_max: ensemble.catch_up.transactions as usize,
     })
 }

@@ -9,6 +9,7 @@ mod memory;
 mod placement;
 mod server;
 mod snapshots;
+mod views;
 mod words;
 mod worker;
 
@@ -103,7 +104,13 @@ fn load(invocation: &Invocation) -> Result<Loaded, Errors> {
         Start::File(path) => {
             let name = path.display().to_string();
             let text = std::fs::read(path).map_err(|error| Errors::unreadable(&name, &error))?;
-            config::load(invocation, Some((&name, &text)), &environment, &|path| std::fs::read(path))
+            let read = config::load(invocation, Some((&name, &text)), &environment, &|path| std::fs::read(path));
+            read.map(|mut loaded| {
+                if let Some(ensemble) = &mut loaded.config.ensemble {
+                    ensemble.static_file = Some(path.clone());
+                }
+                loaded
+            })
         }
         Start::Embedded | Start::Bare(_) => config::load(invocation, None, &environment, &|path| std::fs::read(path)),
     }

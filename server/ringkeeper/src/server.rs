@@ -219,13 +219,14 @@ pub fn run(config: Config) -> Result<(), Failure> {
     );
     stage.start(now);
     let slow_sync = Duration::from_millis(config.log.sync_warning_ms);
+    let views = config.ensemble.as_ref().and_then(ensemble::view_files);
     let peers = match (&config.ensemble, ports) {
         (Some(ensemble), Some(ports)) => {
             Some((ensemble::connector(ensemble, Arc::clone(&mailboxes[write_thread]))?, ports))
         }
         _ => None,
     };
-    let mut writing = Some(Writing { stage, peers, background, gauges: Arc::clone(&gauges), slow_sync });
+    let mut writing = Some(Writing { stage, peers, views, background, gauges: Arc::clone(&gauges), slow_sync });
 
     let last_gauges = Arc::clone(&gauges);
     let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;

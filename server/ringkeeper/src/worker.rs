@@ -31,6 +31,7 @@ use crate::clock;
 use crate::letter::Letter;
 use crate::links::Links;
 use crate::memory;
+use crate::views::ViewFiles;
 use crate::words::Words;
 
 /// How often shards look for idle connections.
@@ -64,6 +65,8 @@ pub struct Writing {
     pub slow_sync: Duration,
     /// The way to the other members of an ensemble, and the ports at which they call.
     pub peers: Option<(Connector, Vec<(Port, TcpListener)>)>,
+    /// Where changes of the ensemble are kept.
+    pub views: Option<ViewFiles>,
 }
 
 /// Where connections come from: on the thread of shard 0 only.
@@ -101,6 +104,7 @@ struct Host {
     gauges: Arc<Gauges>,
     slow_sync: Duration,
     links: Option<Links>,
+    views: Option<ViewFiles>,
     files: BTreeMap<SegmentId, Arc<File>>,
     flights: HashMap<u64, Flight>,
     next_flight: u64,
@@ -138,6 +142,7 @@ impl Worker {
             background: writing.background,
             gauges: writing.gauges,
             slow_sync: writing.slow_sync,
+            views: writing.views,
             links: writing.peers.map(|(connector, ports)| {
                 let listen = |(port, listener)| (reactor.listen(listener), port);
                 Links::new(connector, ports.into_iter().map(listen).collect())
@@ -404,6 +409,11 @@ impl Worker {
                     }
                     Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),
                     Effect::CloseSegment(segment) => _ = host.files.remove(&segment),
+                    Effect::View { view, is_final } => {
+                        if let Some(views) = &host.views {
+                            views.keep(&view, is_final);
+                        }
+                    }
                     Effect::Peer(effect) => {
                         if let Some(links) = &mut host.links {
                             links.carry_out(&mut self.reactor, effect);

@@ -5,12 +5,14 @@ mod check;
 mod create;
 mod delete;
 mod multi;
+mod reconfig;
 mod set_acl;
 mod set_data;
 
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_container};
 pub(crate) use multi::multi;
+pub(crate) use reconfig::reconfig;
 pub(crate) use set_acl::set_acl;
 pub(crate) use set_data::set_data;
 

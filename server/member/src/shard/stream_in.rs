@@ -1,7 +1,7 @@
 //! Consuming the commit stream: advance, fire watches, answer, serve the reads that waited (DESIGN.md §3).
 
 use pipeline::{Answer, Body, Commit, ConnRef, Item, MemberResult, Now, Readers};
-use proto::jute::{Encode, put_string, put_strings};
+use proto::jute::{Encode, put_buffer, put_string, put_strings};
 use proto::multi::{put_end, put_member_error, put_member_header};
 use proto::reply::{EventType, begin_frame, end_frame, put_header};
 use proto::{Code, Op};
@@ -141,6 +141,10 @@ fn put_body(out: &mut Vec<u8>, body: &Body, echo: Option<&str>) {
             stat.encode(out);
         }
         Body::Stat(stat) => stat.encode(out),
+        Body::Data(data, stat) => {
+            put_buffer(out, Some(data));
+            stat.encode(out);
+        }
         Body::Strings(strings) => put_strings(out, strings),
         Body::Multi(results) => {
             results.iter().for_each(|result| put_member(out, result));
