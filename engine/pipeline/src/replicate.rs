@@ -63,6 +63,16 @@ impl<G: Guard> Sequencer<G> {
         own.is_none() || digest.is_none() || own == digest
     }
 
+    /// An answer that the leader gave a learner behind everything up to `zxid`, and ahead of what is not final then: a later
+    /// request of the same connection may have been proposed already.
+    pub fn answer_behind(&mut self, zxid: Zxid, conn: ConnRef, xid: Xid, body: Body) {
+        let same = |item: &Item| matches!(item, Item::Answer(answer) if answer.conn == conn);
+        let answered = self.pending.iter().rposition(|(_, item)| same(item)).map_or(0, |at| at + 1);
+        let at = self.pending.partition_point(|(behind, _)| *behind <= zxid).max(answered);
+        let zxid = at.checked_sub(1).map_or(zxid, |before| self.pending[before].0.max(zxid));
+        self.pending.insert(at, (zxid, Item::Answer(Answer { conn, xid, zxid, code: Code::Ok, body })));
+    }
+
     /// An epoch begins: `zxid` is its first, which names no transaction. Everything before it is final.
     pub fn begin_epoch(&mut self, zxid: Zxid, out: &mut Vec<Item>) {
         assert!(zxid > self.prepared, "epochs grow: {zxid} <= {}", self.prepared);

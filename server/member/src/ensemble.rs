@@ -78,6 +78,22 @@ pub(crate) enum Remote {
     Sync,
 }
 
+/// A read that is answered behind everything that its client asked for before.
+enum Ordered {
+    Sync,
+    /// Of this session, with this prefix.
+    Ephemerals(SessionId, String),
+}
+
+/// The connection that asks, if its session is open.
+fn asks(message: &ToSequencer) -> Option<ConnRef> {
+    match message {
+        ToSequencer::Write(request) => request.from.conn(),
+        ToSequencer::Sync { conn, .. } | ToSequencer::Ephemerals { conn, .. } => Some(*conn),
+        ToSequencer::Open { .. } | ToSequencer::Attach { .. } => None,
+    }
+}
+
 struct Local {
     timeout_ms: i32,
     pulse: Arc<Pulse>,
@@ -110,7 +126,14 @@ pub(crate) struct Ensemble {
     claims: BTreeMap<SessionId, VecDeque<(Xid, ConnRef)>>,
     opening: BTreeMap<SessionId, (ConnRef, i32)>,
     revalidating: BTreeMap<SessionId, VecDeque<(ConnRef, i32)>>,
-    syncs: VecDeque<(ConnRef, Xid)>,
+    /// Reads that wait for the leader's word, in the order of the questions to it.
+    syncs: VecDeque<(ConnRef, Xid, Ordered)>,
+    /// What a client asks for behind its getEphemerals goes to the leader when that is answered: it must not show in it.
+    held: VecDeque<ToSequencer>,
+    /// There may be something in `held` that can go.
+    released: bool,
+    /// How many of `syncs` are getEphemerals.
+    listing: usize,
     /// Sessions of this server's clients, while it learns.
     local: BTreeMap<SessionId, Local>,
     loading: Option<(Zxid, StreamLoader)>,
@@ -140,6 +163,9 @@ impl Ensemble {
             opening: BTreeMap::new(),
             revalidating: BTreeMap::new(),
             syncs: VecDeque::new(),
+            held: VecDeque::new(),
+            released: false,
+            listing: 0,
             local: BTreeMap::new(),
             loading: None,
             before_epoch: last,
@@ -171,6 +197,15 @@ impl Ensemble {
         while self.history.txns.len() > self.history_max
             && self.history.txns.pop_front_if(|(zxid, _)| *zxid <= committed).is_some()
         {}
+    }
+
+    /// Whether this connection's requests have to wait for the answer to its getEphemerals.
+    fn holds(&self, conn: ConnRef) -> bool {
+        if self.listing == 0 && self.held.is_empty() {
+            return false;
+        }
+        self.syncs.iter().any(|(asking, _, read)| *asking == conn && matches!(read, Ordered::Ephemerals(..)))
+            || self.held.iter().any(|message| asks(message) == Some(conn))
     }
 
     /// The client that waits here for a transaction, if one does.
@@ -292,6 +327,11 @@ impl WriteStage {
             self.with_peer(|peer, stage| peer.tick(stage, now));
         }
         self.log_backlog();
+        if self.ensemble.as_deref_mut().is_some_and(|ensemble| std::mem::take(&mut ensemble.released)) {
+            for message in std::mem::take(&mut self.ens().held) {
+                self.forward(message);
+            }
+        }
         while self.orders() && self.accepts() {
             let Some((from, remote)) = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.remote.pop_front())
             else {
@@ -372,6 +412,10 @@ impl WriteStage {
 
     /// A request of one of this learner's clients goes to the leader.
     pub(crate) fn forward(&mut self, message: ToSequencer) {
+        let ensemble = self.ens();
+        if asks(&message).is_some_and(|conn| ensemble.holds(conn)) {
+            return ensemble.held.push_back(message);
+        }
         match message {
             ToSequencer::Write(request) => {
                 let Origin::Conn(conn) = request.from else { return };
@@ -402,12 +446,14 @@ impl WriteStage {
                 self.with_peer(|peer, _| peer.revalidate(session, timeout_ms));
             }
             ToSequencer::Sync { conn, xid } => {
-                self.ens().syncs.push_back((conn, xid));
+                self.ens().syncs.push_back((conn, xid, Ordered::Sync));
                 self.with_peer(|peer, _| peer.sync());
             }
+            // The client's earlier writes may be on their way to the leader still.
             ToSequencer::Ephemerals { conn, session, xid, prefix } => {
-                let paths = self.sequencer.ephemerals(session, &prefix);
-                self.sequencer.answer(conn, xid, Body::Strings(paths));
+                self.ens().listing += 1;
+                self.ens().syncs.push_back((conn, xid, Ordered::Ephemerals(session, prefix)));
+                self.with_peer(|peer, _| peer.sync());
             }
         }
     }
@@ -760,9 +806,18 @@ impl Replica for WriteStage {
     }
 
     fn synced(&mut self) {
-        if let Some((conn, xid)) = self.ens().syncs.pop_front() {
-            self.sequencer.answer(conn, xid, Body::None);
-        }
+        let (final_to, prepared) = (self.ens().final_to, self.sequencer.prepared());
+        let Some((conn, xid, read)) = self.ens().syncs.pop_front() else { return };
+        let behind = final_to.min(prepared);
+        let body = match read {
+            Ordered::Sync => Body::None,
+            Ordered::Ephemerals(session, prefix) => {
+                self.ens().listing -= 1;
+                self.ens().released = true;
+                Body::Strings(self.sequencer.ephemerals(session, &prefix))
+            }
+        };
+        self.sequencer.answer_behind(behind, conn, xid, body);
     }
 
     fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
@@ -802,6 +857,8 @@ impl Replica for WriteStage {
         ensemble.opening.clear();
         ensemble.revalidating.clear();
         ensemble.syncs.clear();
+        ensemble.held.clear();
+        ensemble.listing = 0;
         ensemble.local.clear();
         ensemble.loading = None;
     }

@@ -892,6 +892,9 @@ impl Leader {
                     packet::put(learner.lane(), kind::COMMIT, proposal.zxid, None);
                 }
             }
+            // Ahead of the commits that follow: the learner's client may have asked for those behind its sync.
+            self.committed = proposal.zxid;
+            self.answer_syncs();
         }
         self.committed = reached;
         replica.commit(reached, now);

@@ -105,6 +105,15 @@ def form(stage, layout):
         assert c.do(req.delete(f"/m{sid}")).err == E.NOTEMPTY
         assert [r[1] for r in c.ok(req.multi(req.create(f"/m{sid}/x"), req.set_data(f"/m{sid}/x", b"x"), req.delete(f"/m{sid}/x"))).results] == [0] * 3
         assert c.ok(req.multi(req.create(f"/m{sid}/y"), req.check(f"/m{sid}", 9))).results[-1][1] == E.BADVERSION
+        # one write of requests that are answered in their order, whoever has to be asked for each
+        mine = f"/m{sid}/p"
+        replies = c.burst(req.create(mine), req.create(mine + "1", flags=EPHEMERAL), req.get_ephemerals(mine), req.sync("/"),
+                          req.create(mine + "2", flags=EPHEMERAL), req.exists(mine + "2"), req.get_ephemerals(mine), req.delete(mine + "1"), req.sync("/"),
+                          req.set_data(mine, b"x", 9), req.get_ephemerals(mine), req.create(mine + "3", flags=EPHEMERAL))
+        assert [r.err for r in replies] == [0] * 9 + [E.BADVERSION, 0, 0], replies
+        found = [sorted(replies[i].children) for i in (2, 6, 10)]
+        assert found == [[mine + "1"], [mine + "1", mine + "2"], [mine + "2"]], found
+        assert [r.zxid for r in replies] == sorted(r.zxid for r in replies)
         # watches at another member
         other = conns[next(s for s in list(e.members)[::-1] if s != sid)]
         other.ok(req.sync("/"))
@@ -127,7 +136,7 @@ def diff(stage, layout):
     """Each voter in turn is killed, misses a few transactions, and comes back by DIFF."""
     e = stage.ensemble(layout)
     e.form()
-    load = Load(e, seed=stage.seed).start()
+    load = Load(e, seed=stage.seed, pause=0.03).start()  # slow: more than 500 transactions would need a SNAP
     for sid in e.voters:
         load.progress()
         e.kill(sid)
