@@ -254,7 +254,15 @@ pub fn run(config: Config) -> Result<(), Failure> {
     // Before anybody is told that the server serves, so that whoever waited for that may stop it.
     let signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot handle signals: {error}")))?;
-    tracing::info!("serving clients on {local}, data in {}, zxid {last}", config.data_dir.display());
+    let data = config.data_dir.display();
+    match &config.ensemble {
+        None => tracing::info!("serving clients on {local}, data in {data}, zxid {last}"),
+        Some(ensemble) => tracing::info!(
+            "server {} of an ensemble of {}, for clients on {local} once there is a leader, data in {data}, zxid {last}",
+            ensemble.id,
+            ensemble.view.members().len()
+        ),
+    }
 
     wait_for_signal(signals, &mailboxes);
     for thread in running {

@@ -8,6 +8,7 @@ mod backends;
 mod crowds;
 mod damage;
 mod data_dirs;
+mod ensembles;
 mod features;
 mod full_disk;
 mod harness;

@@ -1,0 +1,136 @@
+//! Members of an ensemble as their operator meets them: why one does not start, and three that find each other.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use crate::harness::{Launch, Server, directory, until};
+
+/// Ports of 127.0.0.1 that are free, most probably: for clients, learners and elections.
+fn ports(count: usize) -> Vec<u16> {
+    let taken: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("bound")).collect();
+    taken.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+}
+
+/// The server lines of members 1 to 3, at ports of their own.
+fn three_lines() -> String {
+    let ports = ports(6);
+    (0..3).map(|at| format!("server.{}=127.0.0.1:{}:{}\n", at + 1, ports[2 * at], ports[2 * at + 1])).collect()
+}
+
+/// A member with this number in its `myid`.
+fn member(dir: &Path, id: &str, lines: &str) -> Launch {
+    let data = dir.join(format!("data{id}"));
+    std::fs::create_dir_all(&data).expect("made");
+    if !id.is_empty() {
+        std::fs::write(data.join("myid"), id).expect("written");
+    }
+    let file = dir.join(format!("zoo{id}.cfg"));
+    let text = format!(
+        "tickTime=500\ninitLimit=20\nsyncLimit=20\ndataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\n{lines}",
+        data.display()
+    );
+    std::fs::write(&file, text).expect("written");
+    Launch::bare().small().arg(file)
+}
+
+#[test]
+fn a_member_that_cannot_start_says_why_and_ends_as_java_does() {
+    let dir = directory();
+    let lines = three_lines();
+    member(dir.path(), "", &lines).end().check(2, &["data/myid: the file is missing; expected this server's number"]);
+    member(dir.path(), "x", &lines).end().check(2, &["datax/myid: serverid \"x\" is not a number"]);
+    member(dir.path(), "7", &lines)
+        .end()
+        .check(1, &["data7/myid: this server is number 7, and the server lines are those of 1, 2, 3"]);
+
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let election = taken.local_addr().expect("bound").port();
+    let quorum = ports(1)[0];
+    let lines = format!("server.1=127.0.0.1:{quorum}:{election}\nserver.2=127.0.0.1:1:2\nelectionPortBindRetry=1\n");
+    member(dir.path(), "1", &lines).end().check(
+        14,
+        &[&format!(
+            "cannot listen on the election port 127.0.0.1:{election} of server 1: another process listens there"
+        )],
+    );
+}
+
+#[test]
+fn epoch_files_that_contradict_each_other_end_the_start_with_status_1() {
+    let dir = directory();
+    let launch = member(dir.path(), "2", &three_lines());
+    let epochs = dir.path().join("data2/version-2");
+    std::fs::create_dir_all(&epochs).expect("made");
+    std::fs::write(epochs.join("acceptedEpoch"), "4").expect("written");
+    std::fs::write(epochs.join("currentEpoch"), "5").expect("written");
+    launch.end().check(1, &["the accepted epoch, 4, is less than the current epoch, 5"]);
+    std::fs::write(epochs.join("acceptedEpoch"), "four").expect("written");
+    launch.end().check(1, &["acceptedEpoch: the first line is \"four\"; expected the number of an epoch"]);
+}
+
+/// Where clients reach a member that has begun.
+fn address(server: &Server) -> SocketAddr {
+    let line = server.log.wait_for("for clients on ");
+    let rest = line.split("for clients on ").nth(1).and_then(|rest| rest.split(' ').next());
+    rest.expect("an address").parse().expect("an address")
+}
+
+fn start(launch: &Launch) -> Server {
+    let mut server = launch.start_only();
+    server.addr = address(&server);
+    server
+}
+
+/// What a member is, as `srvr` says it; nothing while it serves nobody.
+fn mode(server: &Server) -> Option<String> {
+    let text = client::four_letter(server.addr, "srvr").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+}
+
+fn leads(server: &Server) -> bool {
+    mode(server).as_deref() == Some("leader")
+}
+
+/// The story: one member alone serves nobody and says so; two serve; the third joins; the leader goes, and the two others serve what
+/// was written before.
+#[test]
+fn three_members_find_each_other_and_go_on_without_their_leader() {
+    let dir = directory();
+    let lines = three_lines();
+    let launches: Vec<Launch> = ["1", "2", "3"].iter().map(|id| member(dir.path(), id, &lines)).collect();
+    let first = start(&launches[0]);
+    for word in ["srvr", "mntr", "conf", "stat"] {
+        assert_eq!(first.word(word), "This ZooKeeper instance is not currently serving requests\n", "{word}");
+    }
+    assert_eq!(first.word("ruok"), "imok");
+    assert_eq!(first.word("isro"), "null");
+
+    let mut servers = vec![first, start(&launches[1]), start(&launches[2])];
+    until("all serve", || servers.iter().all(|server| mode(server).is_some()));
+    assert_eq!(servers.iter().filter(|server| leads(server)).count(), 1);
+    let at = servers.iter().position(leads).expect("one leads");
+    let leader = &servers[at];
+    until("both follow", || leader.metric("synced_followers") == 2);
+    assert_eq!((leader.metric("quorum_size"), leader.metric("learners")), (3, 2));
+    assert_eq!(leader.setting("serverId"), (at + 1).to_string());
+    assert!(leader.word("conf").ends_with("\nversion=0"), "{}", leader.word("conf"));
+
+    let mut session = servers[(at + 1) % 3].session();
+    session.create("/kept", b"through a follower", 0).expect("created");
+    assert_eq!(leader.metric("proposal_count"), 2, "a session and a znode");
+    assert!(leader.word("srvr").contains("\nProposal sizes last/min/max: "), "{}", leader.word("srvr"));
+    assert!(!leader.word("srvr").contains("max: -1/"), "{}", leader.word("srvr"));
+    assert_eq!(leader.word("srst"), "Server stats reset.\n");
+    until("sizes are forgotten", || leader.word("srvr").ends_with("Proposal sizes last/min/max: -1/-1/-1\n"));
+
+    servers.remove(at).kill();
+    until("another leads", || servers.iter().any(leads) && servers.iter().all(|server| mode(server).is_some()));
+    for server in &servers {
+        let mut session = server.session();
+        let (data, _) = session.get("/kept", false).expect("read");
+        assert_eq!(data.as_deref(), Some(&b"through a follower"[..]));
+    }
+    for server in servers {
+        server.stop();
+    }
+}
