@@ -1037,7 +1037,7 @@ mod tests {
         let mut settings = PeerSettings { tick_ms: 100, init_limit: 10, sync_limit: 5, ..PeerSettings::new(Sid(3)) };
         change(&mut settings);
         let view = Arc::new(QuorumView::parse(view).unwrap());
-        let leader = Leader::new(Arc::new(settings), view, &mut replica, at(0));
+        let leader = Leader::new(Arc::new(settings), view, None, &mut replica, at(0));
         Scene { leader, replica, now: 0 }
     }
 

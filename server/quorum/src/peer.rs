@@ -29,7 +29,7 @@ use crate::leader::Leader;
 use crate::learner::Learner;
 use crate::reconfig;
 use crate::replica::{Forwarded, Payload, Replica};
-use crate::view::QuorumView;
+use crate::view::{MemberRole, QuorumView};
 
 /// A learner that comes before this member leads may say no more than so many bytes until then.
 const EARLY_BYTES_MAX: usize = 64 << 10;
@@ -668,13 +668,14 @@ impl Peer {
                 }
                 if let Some((view, designated)) = learner.take_activated() {
                     let leader = learner.leader();
-                    let before = reconfig::role(&self.view, self.settings.id);
+                    let observed = learner.observer();
                     self.install(view, replica);
                     let moves = designated.is_some_and(|sid| sid != leader)
                         || self.view.member(leader).is_some_and(|_| !self.view.is_voter(leader));
-                    let after = reconfig::role(&self.view, self.settings.id);
-                    // Who is removed goes on following without a vote, as Java's servers do.
-                    if moves || after.is_some() && before != after {
+                    let role = reconfig::role(&self.view, self.settings.id);
+                    // Who is removed goes on following without a vote, as Java's servers do; who was nobody and votes now follows already.
+                    let other_part = role.is_some_and(|role| (role == MemberRole::Observer) != observed);
+                    if moves || other_part {
                         info!("no longer learning: the new configuration has another part for this member");
                         self.next_leader = designated;
                         self.look_again(replica, now);
