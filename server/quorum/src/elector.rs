@@ -34,11 +34,14 @@ const RETRY_MIN_MS: i64 = 50;
 const RETRY_LOOKING_MAX_MS: i64 = 1_000;
 /// The longest wait between attempts to restore links that the next election will want.
 const RETRY_SETTLED_MAX_MS: i64 = 10_000;
-/// After an introduction, for so long the peer is expected to connect, and is not asked again: else two servers that ask each other
-/// at once could go on to replace each other's links.
+/// After an introduction, for so long at least the peer is expected to connect, and is not asked again.
 const INTRODUCED_MS: i64 = 200;
-/// A peer that is silent for so long beyond two waits for votes gets a new link, in case the old one leads nowhere.
-const SILENCE_MS: i64 = 1_000;
+/// While looking, votes are repeated at least so often, so that a patient peer differs from a link that leads nowhere.
+const REPEAT_MAX_MS: i64 = 2_000;
+/// A link on which nothing was heard since this server began to look is replaced after so long: it may lead nowhere.
+const UNHEARD_MS: i64 = 1_000;
+/// One on which something was heard is replaced when it is silent for longer than two repetitions.
+const SILENT_MS: i64 = 2 * REPEAT_MAX_MS + 1_000;
 /// A link that ends earlier is not restored at once: perhaps two servers have the same id, and replace each other's links.
 const STEADY_MS: i64 = 1_000;
 /// The same answer to the same words is not repeated to the same observer or stranger within this time.
@@ -51,7 +54,7 @@ pub struct ElectorSettings {
     pub id: Sid,
     /// The first wait for votes before they are asked for again (`fastleader.minNotificationInterval`).
     pub notification_min_ms: i64,
-    /// The longest such wait (`fastleader.maxNotificationInterval`).
+    /// The longest such wait (`fastleader.maxNotificationInterval`); two seconds are never exceeded.
     pub notification_max_ms: i64,
     /// How long a vote that has its quorum waits for a better one, unless none can come.
     pub finalize_wait_ms: i64,
@@ -86,8 +89,6 @@ struct Acquaintance {
     /// Not before this time.
     retry_at: Option<Millis>,
     retry_ms: i64,
-    /// This server, having the smaller id, last asked it to connect.
-    introduced_at: Option<Millis>,
     /// Where it says that it listens.
     said: Vec<HostPort>,
     /// It has said something sensible on this link.
@@ -96,8 +97,10 @@ struct Acquaintance {
     linked_at: Millis,
     /// It was looking when it last said something.
     looking: bool,
-    /// Since when its link is silent.
+    /// Since when its link is silent: since it last said something, was linked, or this server began to look.
     heard_at: Millis,
+    /// It has said something since it was linked and this server began to look.
+    answered: bool,
     /// What was handed over for its link and has not left.
     unsent_bytes: usize,
     /// The newest message, waiting for the rest to leave.
@@ -173,6 +176,7 @@ impl Elector {
             peer.retry_at = None;
             peer.retry_ms = 0;
             peer.heard_at = now;
+            peer.answered = false;
         }
         self.broadcast();
         self.connect_all(now);
@@ -237,7 +241,6 @@ impl Elector {
         peer.attempt = None;
         if sid > self.settings.id {
             // It will connect now.
-            peer.introduced_at = Some(now);
             peer.back_off(now, INTRODUCED_MS, RETRY_LOOKING_MAX_MS);
             self.effects.push(Effect::Close(link));
         } else {
@@ -452,6 +455,7 @@ impl Elector {
         peer.retry_at = None;
         peer.sound = false;
         peer.linked_at = now;
+        peer.answered = false;
         peer.looking = false;
         peer.heard_at = now;
         peer.unsent_bytes = 0;
@@ -475,7 +479,7 @@ impl Elector {
         }
         peer.link = None;
         peer.queued = None;
-        peer.retry_at = peer.introduced_at.map(|at| at.plus(INTRODUCED_MS)).filter(|at| *at > now);
+        peer.retry_at = None;
         let steady = peer.sound && now.since(peer.linked_at) >= STEADY_MS;
         if steady {
             peer.retry_ms = 0;
@@ -506,6 +510,7 @@ impl Elector {
     fn heard(&mut self, sid: Sid, message: Notification, now: Millis) {
         if let Some(peer) = self.peers.get_mut(&sid) {
             peer.heard_at = now;
+            peer.answered = true;
             peer.looking = message.ballot.state == ServerState::Looking;
             peer.sound = true;
         }
@@ -587,9 +592,9 @@ impl Elector {
             self.resend_at = None;
             return;
         }
-        let patience_ms = 2 * self.resend_ms + SILENCE_MS;
         for sid in self.election.voters() {
             let Some(peer) = self.peers.get_mut(&sid) else { continue };
+            let patience_ms = if peer.answered { SILENT_MS } else { UNHEARD_MS };
             if let Some(link) = peer.link.filter(|_| now.since(peer.heard_at) >= patience_ms) {
                 peer.link = None;
                 peer.queued = None;
@@ -599,7 +604,7 @@ impl Elector {
             }
         }
         self.broadcast();
-        self.resend_ms = (self.resend_ms * 2).min(self.settings.notification_max_ms);
+        self.resend_ms = (self.resend_ms * 2).min(self.settings.notification_max_ms).min(REPEAT_MAX_MS);
         self.resend_at = Some(now.plus(self.resend_ms));
     }
 

@@ -290,9 +290,48 @@ fn a_leader_that_is_cut_off_is_replaced_and_joins_when_it_can() {
     world.heal();
     let took = world.run_to_agreement(10_000);
     assert_eq!(world.agreed(), Some(2));
-    assert!(took <= 2_500, "{took} ms");
+    assert!(took <= 3_500, "{took} ms");
     world.run_ms(20_000);
     links_are_single_and_whole(&world, &[1, 2, 3]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_replaced_when_it_is_needed() {
+    // Something between two servers has forgotten their connection: neither sees it end.
+    let mut world = settled(&servers(3, 0));
+    world.swallow(1, 2);
+    world.members_live = false;
+    world.kill(3);
+    world.run_ms(2);
+    world.look(1);
+    world.look(2);
+    let took = world.run_to_agreement(3_000);
+    assert!(took <= 1_500, "{took} ms");
+
+    // The same in the middle of a long search.
+    let mut world = World::new(1, &servers(5, 0));
+    world.members_live = false;
+    world.start(1);
+    world.start(2);
+    world.run_ms(60_000);
+    world.swallow(1, 2);
+    world.run_ms(13_000);
+    world.start(3);
+    world.run_to_agreement(1_000);
+    let connects = world.connects;
+    world.run_ms(60_000);
+    assert!(world.connects - connects < 20, "only those to the two who are not there");
+}
+
+#[test]
+fn a_long_search_keeps_its_links() {
+    let mut world = World::new(1, &servers(5, 0));
+    world.start(1);
+    world.start(2);
+    world.run_ms(5_000);
+    let link = world.link_to(1, 2).expect("a link");
+    world.run_ms(600_000);
+    assert_eq!(world.link_to(1, 2), Some(link));
 }
 
 #[test]

@@ -23,12 +23,16 @@ fn storm(seed: u64, voters: i64, observers: i64) -> i64 {
             0 | 1 if !running => world.start(a),
             2 | 3 => world.break_link(a, b),
             4 | 5 if a != b => world.block(a, b),
+            6 if world.dice.roll(2) == 0 => world.heal_without_links(),
             6 => world.heal(),
             7 if running => world.look(a),
             _ => {}
         }
         let pause = world.dice.roll(1_500) as i64;
         world.run_ms(pause);
+    }
+    if world.dice.roll(2) == 0 {
+        world.heal_without_links();
     }
     world.heal();
     for id in 1..=all as i64 {
@@ -48,7 +52,8 @@ fn storm(seed: u64, voters: i64, observers: i64) -> i64 {
         let before = peers.len();
         peers.dedup();
         assert_eq!(peers.len(), before, "server {id} has two links to one peer");
-        for other in (1..=voters).filter(|other| *other != id) {
+        // Of a link whose end vanished on the way only one side knows, until the next election or the kernel's keepalive.
+        for other in (1..=voters).filter(|other| *other != id && world.swallowed.is_empty()) {
             assert!(peers.contains(&other), "server {id} has no link to server {other}");
         }
     }

@@ -52,12 +52,32 @@ struct End {
 }
 
 enum Event {
-    Connect { from: i64, to: i64, ticket: Ticket },
-    Connected { node: i64, ticket: Ticket, link: LinkId },
-    Failed { node: i64, ticket: Ticket },
-    Accepted { link: LinkId },
-    Bytes { link: LinkId, bytes: Vec<u8> },
-    Closed { link: LinkId },
+    /// For the n-th time, as kernels do: after one second, two, four.
+    Connect {
+        from: i64,
+        to: i64,
+        ticket: Ticket,
+        tries: u32,
+    },
+    Connected {
+        node: i64,
+        ticket: Ticket,
+        link: LinkId,
+    },
+    Failed {
+        node: i64,
+        ticket: Ticket,
+    },
+    Accepted {
+        link: LinkId,
+    },
+    Bytes {
+        link: LinkId,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        link: LinkId,
+    },
 }
 
 pub struct World {
@@ -79,6 +99,7 @@ pub struct World {
     ends: BTreeMap<LinkId, End>,
     events: BTreeMap<(i64, u64), Event>,
     held: Vec<Event>,
+    pub swallowed: BTreeSet<LinkId>,
     next: u64,
 }
 
@@ -107,6 +128,7 @@ impl World {
             ends: BTreeMap::new(),
             events: BTreeMap::new(),
             held: Vec::new(),
+            swallowed: BTreeSet::new(),
             next: 1,
         };
         for sid in view.members().keys() {
@@ -177,6 +199,21 @@ impl World {
 
     pub fn block(&mut self, a: i64, b: i64) {
         self.blocked.insert((a.min(b), a.max(b)));
+    }
+
+    /// From now on, what is sent over the links between these vanishes without a trace; new links are sound.
+    pub fn swallow(&mut self, a: i64, b: i64) {
+        let of = |end: &End| (end.node, end.peer) == (a, b) || (end.node, end.peer) == (b, a);
+        let links = self.ends.iter().filter(|(_, end)| of(end)).map(|(link, _)| *link);
+        self.swallowed.extend(links);
+    }
+
+    /// Partitions end, but the links that they met lead nowhere any more.
+    pub fn heal_without_links(&mut self) {
+        for (a, b) in std::mem::take(&mut self.blocked) {
+            self.swallow(a, b);
+        }
+        self.held.clear();
     }
 
     /// What was held is delivered: the senders' kernels try again.
@@ -337,11 +374,14 @@ impl World {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Connect { from, to, ticket } => {
+            Event::Connect { from, to, ticket, tries } => {
                 if self.is_blocked(from, to) {
-                    let at = self.now + 5_000;
+                    let (wait_ms, event) = match tries {
+                        0 | 1 => (1_000 << tries, Event::Connect { from, to, ticket, tries: tries + 1 }),
+                        _ => (2_000, Event::Failed { node: from, ticket }),
+                    };
                     self.next += 1;
-                    self.events.insert((at, self.next), Event::Failed { node: from, ticket });
+                    self.events.insert((self.now + wait_ms, self.next), event);
                 } else if self.nodes.get(&to).is_some_and(|node| node.elector.is_some()) {
                     let (near, far) = self.pair(from, to);
                     let now = Millis(self.now);
@@ -380,6 +420,9 @@ impl World {
             }
             Event::Bytes { link, bytes } => {
                 let Some(end) = self.ends.get(&link).copied() else { return };
+                if self.swallowed.contains(&link) {
+                    return;
+                }
                 if self.is_blocked(end.node, end.peer) {
                     self.held.push(Event::Bytes { link, bytes });
                     return;
@@ -402,6 +445,9 @@ impl World {
             }
             Event::Closed { link } => {
                 let Some(end) = self.ends.get(&link).copied() else { return };
+                if self.swallowed.contains(&link) {
+                    return;
+                }
                 if self.is_blocked(end.node, end.peer) {
                     self.held.push(Event::Closed { link });
                     return;
@@ -442,7 +488,7 @@ impl World {
                 Effect::Connect { ticket, peer, addresses, .. } => {
                     self.connects += 1;
                     assert_eq!(addresses[0].host, format!("h{peer}"));
-                    self.schedule(0, Event::Connect { from: id, to: peer.0, ticket });
+                    self.schedule(0, Event::Connect { from: id, to: peer.0, ticket, tries: 0 });
                 }
                 Effect::Forget(_) => {}
                 Effect::Send { link, bytes } => {
