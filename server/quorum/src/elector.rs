@@ -62,8 +62,6 @@ pub struct ElectorSettings {
     pub connect_timeout_ms: i64,
     /// For the first message on a new connection (`quorumCnxnTimeoutMs`, else syncLimit ticks).
     pub handshake_timeout_ms: i64,
-    /// All own addresses are told, not just the first (`multiAddress.enabled`); every member must have it switched on.
-    pub several_addresses: bool,
 }
 
 impl ElectorSettings {
@@ -76,7 +74,6 @@ impl ElectorSettings {
             finalize_wait_ms: 200,
             connect_timeout_ms: 5_000,
             handshake_timeout_ms: 10_000,
-            several_addresses: false,
         }
     }
 }
@@ -234,7 +231,8 @@ impl Elector {
             return;
         };
         let own = self.committed.member(self.settings.id).map(|member| member.election()).unwrap_or_default();
-        let bytes = Introduction::encode(self.settings.id, &own, self.settings.several_addresses);
+        // Several there are only with multiAddress.enabled.
+        let bytes = Introduction::encode(self.settings.id, &own, own.len() > 1);
         self.effects.push(Effect::Send { link, bytes });
         self.election.present(sid);
         let peer = self.peers.entry(sid).or_default();
