@@ -24,6 +24,8 @@ pub mod view;
 
 pub use peer::Peer;
 
+#[cfg(test)]
+mod java;
 // The replica of the tests under tests/ serves those beside the code as well; it calls this crate by its name.
 #[cfg(test)]
 extern crate self as quorum;

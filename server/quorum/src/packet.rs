@@ -267,7 +267,8 @@ pub fn put_request(out: &mut Vec<u8>, request: &Forwarded) {
     put_int(out, request.xid.0);
     put_int(out, request.op.as_i32());
     out.extend_from_slice(&request.body);
-    put_int(out, request.ids.len() as i32);
+    // Java's learners have no list for a session that is only about to be.
+    put_int(out, if request.ids.is_empty() { -1 } else { request.ids.len() as i32 });
     for id in &request.ids {
         put_string(out, &id.scheme);
         put_string(out, &id.id);

@@ -65,6 +65,8 @@ pub struct Memory {
     /// The next write to the disk fails.
     pub broken_disk: bool,
     pub log_is_gone: bool,
+    /// A snapshot is whatever ends as one does.
+    pub any_snapshot: bool,
 }
 
 impl Memory {
@@ -88,6 +90,7 @@ impl Memory {
             cannot_truncate: false,
             broken_disk: false,
             log_is_gone: false,
+            any_snapshot: false,
         }
     }
 
@@ -157,7 +160,8 @@ impl Memory {
         (zxid, payload)
     }
 
-    fn append(&mut self, zxid: Zxid, payload: Payload) {
+    /// A transaction is made, or taken over.
+    pub fn append(&mut self, zxid: Zxid, payload: Payload) {
         self.log.push((zxid, payload.clone()));
         self.history.txns.push_back((zxid, payload));
         self.history.last = zxid;
@@ -174,7 +178,7 @@ struct Stream {
     sent: usize,
 }
 
-const END: &[u8] = b"\0\0\0\x0aBenWasHere";
+pub const END: &[u8] = b"\0\0\0\x0aBenWasHere";
 
 impl SnapshotStream for Stream {
     fn zxid(&self) -> Zxid {
@@ -333,6 +337,11 @@ impl Replica for Memory {
         let (_, have) = self.receiving.as_mut().expect("a snapshot has begun");
         let before = have.len();
         have.extend_from_slice(bytes);
+        if self.any_snapshot {
+            let Some(start) = have.windows(END.len()).position(|window| window == END) else { return Ok(None) };
+            *have = [&[0; 4], END].concat();
+            return Ok(Some(start + END.len() - before));
+        }
         if have.len() < 4 {
             return Ok(None);
         }
