@@ -625,11 +625,16 @@ impl Leader {
         if learner.feed.is_some() {
             return Err(Broken::Moment { kind: kind::ACK, moment: "the history was still on its way" });
         }
+        if packet.zxid != wanted && packet.zxid > learner.history_end && packet.zxid <= learner.sent {
+            // ZooKeeper 3.8 logs what was proposed behind the history at once, and its acknowledgements of that may come first.
+            learner.acked = learner.acked.max(packet.zxid);
+            return Ok(());
+        }
         if packet.zxid != wanted {
             return Err(Broken::Other(format!("{} is acknowledged where {wanted} was to be", packet.zxid)));
         }
         learner.stage = Stage::Synced;
-        learner.acked = learner.history_end;
+        learner.acked = learner.acked.max(learner.history_end);
         if serving {
             go_live(learner, now);
         }
