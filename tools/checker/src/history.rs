@@ -88,6 +88,8 @@ pub struct Op {
     pub client: String,
     /// In which session.
     pub session: String,
+    /// Of which member.
+    pub member: i64,
     /// What was asked.
     pub op: What,
     /// Where; empty for a multi.
@@ -211,6 +213,7 @@ pub struct Final {
 }
 
 /// One line.
+#[expect(clippy::large_enum_variant, reason = "nearly all records are operations")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "t", rename_all = "lowercase")]
 pub enum Record {

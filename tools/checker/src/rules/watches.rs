@@ -20,6 +20,7 @@ enum Kind {
 struct Client {
     armed: BTreeMap<(String, Kind), Zxid>,
     last_event: Zxid,
+    moved: bool,
 }
 
 /// Judges all events and all replies to clients that wait for some.
@@ -29,6 +30,7 @@ pub fn judge(history: &History, timeline: &Timeline, tell: &mut Tell<'_>) {
         match record {
             Record::Op(op) if op.returned.is_some() => {
                 let client = clients.entry(&op.client).or_default();
+                client.settle(op.zxid, timeline);
                 client.late(*line, op.zxid, timeline, tell);
                 let kind = match (op.op, op.err) {
                     (What::Get, 0) | (What::Exists, 0) => Kind::Data,
@@ -48,7 +50,8 @@ pub fn judge(history: &History, timeline: &Timeline, tell: &mut Tell<'_>) {
                 match session.event {
                     Life::Open | Life::Expired | Life::Closed | Life::Closing => *client = Client::default(),
                     // What was missed is told anew, by a member that knows no order of it.
-                    Life::Moved | Life::Lost => client.last_event = 0,
+                    Life::Moved => (client.moved, client.last_event) = (true, 0),
+                    Life::Lost => client.last_event = 0,
                 }
             }
             _ => {}
@@ -66,6 +69,19 @@ fn change_after(timeline: &Timeline, path: &str, kind: Kind, since: Zxid) -> Opt
 }
 
 impl Client {
+    /// A member to which a session moves looks only whether the node is there: what came and went meanwhile is not told of.
+    fn settle(&mut self, zxid: Zxid, timeline: &Timeline) {
+        if !std::mem::take(&mut self.moved) {
+            return;
+        }
+        for ((path, kind), since) in &mut self.armed {
+            let there = timeline.last(path, zxid).is_some_and(|effect| effect.change != Change::Deleted);
+            if *kind == Kind::Exist && !there {
+                *since = zxid;
+            }
+        }
+    }
+
     fn late(&mut self, line: usize, zxid: Zxid, timeline: &Timeline, tell: &mut Tell<'_>) {
         let late: Vec<_> = (self.armed.iter())
             .filter_map(|((path, kind), since)| {
@@ -218,6 +234,17 @@ mod tests {
         assert_eq!(broken_by(&all), NOTHING);
         let silent: Vec<String> = lines.iter().chain(&shown).cloned().collect();
         assert_eq!(broken_by(&silent), ["watch-late"]);
+    }
+
+    #[test]
+    fn node_that_came_and_went_while_a_session_moved_is_not_told_of() {
+        let exists = watching(&none("b", 10, "/w/1", 1)).replace(r#""op":"get""#, r#""op":"exists""#);
+        let made = create("a", 20, "/w/1", 2, "x");
+        let moved = life("b", 40, "moved", "");
+        let gone = [exists.clone(), made.clone(), delete("a", 30, "/w/1", 3), moved.clone(), none("b", 50, "/w/1", 3)];
+        assert_eq!(broken_by(&gone), NOTHING);
+        let there = [exists, made, moved, get("b", 50, "/w/1", 2, "x", (2, 2, 0))];
+        assert_eq!(broken_by(&there), ["watch-late"]);
     }
 
     #[test]
