@@ -37,7 +37,7 @@ pub fn dynamic_text(view: &QuorumView, with_version: bool) -> String {
 pub fn static_text(text: &[u8], dynamic_file: &Path, view: &QuorumView, id: Sid) -> String {
     let erases_client = view.member(id).is_some_and(|member| member.client.is_some());
     let (pairs, _) = properties::parse(text);
-    let mut lines: Vec<String> = Vec::new();
+    let mut kept: Vec<(&str, &str)> = Vec::new();
     for pair in &pairs {
         let key = pair.key.as_str();
         let membership = ["server.", "group", "weight"].iter().any(|prefix| key.starts_with(prefix));
@@ -45,11 +45,12 @@ pub fn static_text(text: &[u8], dynamic_file: &Path, view: &QuorumView, id: Sid)
         if membership || client || ["dynamicConfigFile", "peerType"].contains(&key) {
             continue;
         }
-        lines.retain(|line| line.split_once('=').is_none_or(|(before, _)| before != key));
-        lines.push(format!("{key}={}", pair.value));
+        kept.retain(|(before, _)| *before != key);
+        kept.push((key, &pair.value));
     }
-    lines.push(format!("dynamicConfigFile={}", dynamic_file.display()));
-    lines.join("\n") + "\n"
+    let file = dynamic_file.display().to_string();
+    kept.push(("dynamicConfigFile", &file));
+    kept.iter().map(|(key, value)| properties::line(key, value) + "\n").collect()
 }
 
 #[cfg(test)]
@@ -70,6 +71,9 @@ mod tests {
         let at = Path::new("/etc/zoo.cfg.dynamic.100000003");
         let after = "tickTime=2000\ndataDir=/d\ndynamicConfigFile=/etc/zoo.cfg.dynamic.100000003\n";
         assert_eq!(static_text(before, at, &view, Sid(1)), after);
+        let odd = b"dataDir=C:\\\\zk \\u00e9\nserver.1=a:1:2\nauthProvider.1 : a\\\n  b\n";
+        let after = "dataDir=C:\\\\zk \\u00e9\nauthProvider.1=ab\ndynamicConfigFile=/etc/zoo.cfg.dynamic.100000003\n";
+        assert_eq!(static_text(odd, at, &view, Sid(2)), after, "what was escaped stays escaped");
         let keeps = "tickTime=2000\nclientPort=2181\ndataDir=/d\ndynamicConfigFile=/etc/zoo.cfg.dynamic.100000003\n";
         assert_eq!(static_text(before, at, &view, Sid(2)), keeps, "its line has no address for clients");
     }

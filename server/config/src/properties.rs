@@ -45,6 +45,27 @@ pub fn parse(bytes: &[u8]) -> (Vec<Pair>, Vec<Malformed>) {
     (pairs, malformed)
 }
 
+/// A line, without its end, that [`parse`] and Java read as this key and this value. ASCII only.
+pub fn line(key: &str, value: &str) -> String {
+    let mut line = String::with_capacity(key.len() + value.len() + 1);
+    key.encode_utf16().for_each(|unit| escape(&mut line, unit, true));
+    line.push('=');
+    for (index, unit) in value.encode_utf16().enumerate() {
+        escape(&mut line, unit, index == 0);
+    }
+    line
+}
+
+/// Writes one UTF-16 unit so that it stands for itself; `guarded` where a blank or a mark would mean something else.
+fn escape(line: &mut String, unit: u16, guarded: bool) {
+    match char::from_u32(u32::from(unit)) {
+        Some('\\') => line.push_str("\\\\"),
+        Some(mark @ (' ' | '=' | ':' | '#' | '!')) if guarded => line.extend(['\\', mark]),
+        Some(plain @ ' '..='~') => line.push(plain),
+        _ => line.push_str(&format!("\\u{unit:04x}")),
+    }
+}
+
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0c)
 }
@@ -149,6 +170,24 @@ fn unescape(text: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_written_line_reads_back(key in "\\PC{1,20}|[ =:#!\\\\\t\na]{1,9}", value in "\\PC{0,20}|[ =:#!\\\\\t\r\n\u{c}a]{0,9}") {
+            let text = line(&key, &value);
+            prop_assert!(text.is_ascii());
+            let (pairs, malformed) = parse(format!("{text}\nnext=1\n").as_bytes());
+            prop_assert_eq!(malformed, []);
+            prop_assert_eq!(pairs.len(), 2, "{:?}", text);
+            prop_assert_eq!((&pairs[0].key, &pairs[0].value), (&key, &value));
+        }
+    }
+
+    #[test]
+    fn ordinary_lines_are_written_as_people_write_them() {
+        assert_eq!(line("dataDir", "/var/lib/zk data"), "dataDir=/var/lib/zk data");
+        assert_eq!(line("server.1", "[::1]:2888:3888;2181"), "server.1=[::1]:2888:3888;2181");
+    }
 
     /// Compares with `line key value` triples.
     fn check(text: &str, expected: &[(u32, &str, &str)]) {
