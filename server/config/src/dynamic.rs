@@ -18,6 +18,16 @@ pub fn proposed_file(static_file: &Path) -> PathBuf {
     beside(static_file, ".dynamic.next")
 }
 
+/// What the main file was before its membership went elsewhere: `<zoo.cfg>.bak`.
+pub fn backup_file(static_file: &Path) -> PathBuf {
+    beside(static_file, ".bak")
+}
+
+/// Whether the membership has left the main file.
+pub fn is_converted(text: &[u8]) -> bool {
+    properties::parse(text).0.iter().any(|pair| pair.key == "dynamicConfigFile")
+}
+
 fn beside(static_file: &Path, suffix: &str) -> PathBuf {
     let mut name = static_file.as_os_str().to_owned();
     name.push(suffix);
