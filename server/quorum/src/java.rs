@@ -170,7 +170,7 @@ fn javas_leaders_hear_from_our_learners_what_they_hear_from_javas() {
 /// Our leader in the place of Java's on these links.
 fn lead(version: &str, record: &[Line], links: &[u64], replica: &mut Memory) {
     let settings = Arc::new(PeerSettings::new(Sid(2)));
-    let mut leader = Leader::new(settings, Arc::new(view_of(record)), replica, at(0));
+    let mut leader = Leader::new(settings, Arc::new(view_of(record)), None, replica, at(0));
     let mut ours: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let mut javas: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let conversation: Vec<&Line> = record.iter().filter(|line| links.contains(&line.link)).collect();
