@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 
@@ -88,6 +89,16 @@ class Member(Server):
             self.resume()
         self.paused = False
         return super()._end(sig, timeout)
+
+    def ended(self, timeout=30.0):
+        """Wait for the end of a process that was asked to end."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"member {self.sid} ({self.kind}) did not end within {timeout} s") from None
+        status, self.process = self.process.returncode, None
+        assert status == 0 or self.kind != "ringkeeper", f"member {self.sid} ended with status {status}\n{self.log_tail()}"
 
     def mark(self):
         """The end of its output so far, for `said`."""
@@ -220,7 +231,7 @@ class Ensemble:
                 self.members[sid].process.send_signal(signal.SIGTERM)
         for m in self.members.values():
             if m.process is not None:
-                m.stop()
+                m.ended()
 
     def end(self, keep=False):
         """Kill what runs, and remove the directory unless it is to be looked at."""

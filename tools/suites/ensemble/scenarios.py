@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from harness.servers import ROOT
+from harness.servers import ROOT, NotStarted
 from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, E, i64, req, text
 from members import TICK_MS, Ensemble
 from trees import agreed, files_agree
@@ -539,13 +539,14 @@ def reconfig(stage, layout):
 
     def change(joining=None, leaving=None):
         at = next(s for s in e.running if s != leaving)
-        for _ in range(50):
-            c = e.connect(at)
+        for _ in range(100):
+            reply = None
             try:
+                c = e.connect(at)
                 reply = c.do(req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()}))
-            except (Closed, OSError):
-                reply = None
-            c.drop()
+                c.drop()
+            except (Closed, OSError, NotStarted):
+                pass
             if reply and reply.err == 0:
                 return reply.data.decode()
             # New members must have caught up first; another reconfig may be under way.
