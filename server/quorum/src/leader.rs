@@ -1407,4 +1407,45 @@ mod tests {
         assert_eq!(packets.len(), 2 + 2 * 39_999);
         assert_eq!(packets.last().unwrap(), "NEWLEADER 0x200000000");
     }
+
+    #[test]
+    fn nothing_that_learners_say_makes_a_leader_panic() {
+        let likely = [kind::FOLLOWERINFO, kind::ACKEPOCH, kind::ACK, kind::ACK, kind::PING, kind::REQUEST];
+        let mut led = 0;
+        for seed in 0..1500 {
+            let mut noise = crate::script::Noise::new(seed);
+            let zxids: Vec<Zxid> = (1..=noise.below(5) as u32).map(|counter| zxid(2, counter)).collect();
+            let mut scene = if seed % 2 == 0 { scene(Memory::with(&zxids)) } else { Scene::serving() };
+            for _ in 0..80 {
+                match noise.below(9) {
+                    0 => {
+                        let sid = 1 + noise.below(4) as i64;
+                        scene.leader.accepted(LinkId(sid as u64), at(scene.now));
+                        scene.comes(sid, noise.below(9) as u32);
+                    }
+                    1 => {
+                        let sid = 1 + noise.below(4) as i64;
+                        let last = scene.replica.last_logged();
+                        scene.promises(sid, noise.below(3) as i32, last);
+                    }
+                    2 => {
+                        let epoch = Zxid(scene.leader.epoch() << 32);
+                        scene.acks(1 + noise.below(4) as i64, epoch);
+                    }
+                    3 if scene.leader.serving() && scene.leader.over().is_none() => {
+                        scene.proposes();
+                    }
+                    4 => scene.syncs_its_log(),
+                    5 => scene.leader.closed(LinkId(1 + noise.below(4)), &mut scene.replica, at(scene.now)),
+                    6 => scene.ticks_to(scene.now + noise.below(200) as i64),
+                    _ => {
+                        scene.raw(1 + noise.below(4), &noise.packet(&likely));
+                    }
+                }
+                let _ = scene.leader.next_deadline();
+                led += usize::from(scene.leader.serving() && scene.leader.over().is_none());
+            }
+        }
+        assert!(led > 2000, "the noise is too loud: leaders served for {led} steps");
+    }
 }

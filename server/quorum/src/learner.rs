@@ -1095,4 +1095,48 @@ mod tests {
         scene.hears(kind::PROPOSAL, zxid(7, 1), Some(&txn(zxid(7, 2), 1)));
         assert!(scene.why().contains("carries transaction"), "{}", scene.why());
     }
+
+    #[test]
+    fn nothing_that_a_leader_says_makes_a_learner_panic() {
+        let likely = [kind::PROPOSAL, kind::PROPOSAL, kind::COMMIT, kind::COMMIT, kind::PING, kind::INFORM];
+        let mut served = 0;
+        for seed in 0..3000 {
+            let mut noise = crate::script::Noise::new(seed);
+            let zxids: Vec<Zxid> = (1..=1 + noise.below(4) as u32).map(|counter| zxid(1, counter)).collect();
+            let mut scene = joined([1, 4][noise.below(2) as usize], &zxids);
+            let to = zxid(1, 1 + noise.below(4) as u32);
+            match noise.below(5) {
+                0 => scene.raw(&noise.packet(&likely)),
+                1 => scene.hears(kind::TRUNC, to, None),
+                2 => {
+                    let txns = [(to, txn(to, 1))];
+                    scene.raw(&[packet(kind::SNAP, to, None), snapshot_bytes(txns.iter())].concat())
+                }
+                _ => scene.hears(kind::DIFF, to, None),
+            };
+            for _ in 0..60 {
+                // What would fit, more often than chance has it.
+                let last = scene.learner.last;
+                match noise.below(8) {
+                    0 => scene.hears(kind::NEWLEADER, zxid(7, 0), None),
+                    1 => scene.hears(kind::UPTODATE, Zxid(-1), None),
+                    2 | 3 => scene.proposal(last.next()),
+                    4 => scene.proposal(zxid(7, 1)),
+                    5 => scene.disk_is_done(),
+                    6 => {
+                        let oldest = scene.learner.pending.front().copied();
+                        let held = scene.learner.held.get(scene.learner.held_final).map(|(zxid, _)| *zxid);
+                        scene.hears(kind::COMMIT, oldest.or(held).unwrap_or(last), None)
+                    }
+                    _ => scene.raw(&noise.packet(&likely)),
+                };
+                if scene.learner.over().is_some() {
+                    break;
+                }
+                served += usize::from(scene.learner.serving());
+                assert!(scene.replica.final_to <= scene.replica.last_logged());
+            }
+        }
+        assert!(served > 100, "the noise is too loud: served only {served} times");
+    }
 }

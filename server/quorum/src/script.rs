@@ -50,6 +50,10 @@ pub(crate) fn lines(mut bytes: &[u8]) -> Vec<String> {
         let zxid = if packet.zxid.0 < 0 { packet.zxid.0.to_string() } else { packet.zxid.to_string() };
         lines.push(format!("{name} {zxid}"));
         bytes = &bytes[size..];
+        if packet.kind == kind::SNAP && !bytes.starts_with(&kind::NEWLEADER.to_be_bytes()) {
+            // A snapshot has no packets, and whatever follows it is not told.
+            return lines;
+        }
     }
     assert!(bytes.is_empty(), "part of a packet");
     lines
@@ -66,4 +70,41 @@ pub(crate) fn sent(effects: &[Effect], link: LinkId) -> Vec<String> {
         }
     }
     all
+}
+
+/// Noise from a seed: packets of every type with zxids and data near those that make sense, and now and then a wrong byte.
+pub(crate) struct Noise(u64);
+
+impl Noise {
+    pub(crate) fn new(seed: u64) -> Noise {
+        Noise(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % end
+    }
+
+    /// A packet that may or may not fit; `likely` are types that are more frequent.
+    pub(crate) fn packet(&mut self, likely: &[i32]) -> Vec<u8> {
+        let kind = match self.below(4) {
+            0 => self.below(21) as i32,
+            _ => likely[self.below(likely.len() as u64) as usize],
+        };
+        let zxid = Zxid::new(self.below(9) as u32, self.below(6) as u32);
+        let mut bytes = match self.below(6) {
+            0 => packet(kind, zxid, None),
+            1 => packet(kind, zxid, Some(&1i32.to_be_bytes())),
+            2 => packet(kind, zxid, Some(&packet::PROTOCOL.to_be_bytes())),
+            3 => packet(kind, zxid, Some(&vec![self.below(3) as u8; self.below(30) as usize])),
+            _ => packet(kind, zxid, Some(&crate::memory::txn(zxid, self.below(3)))),
+        };
+        if self.below(30) == 0 {
+            let at = self.below(bytes.len() as u64) as usize;
+            bytes[at] = self.below(256) as u8;
+        }
+        bytes
+    }
 }
