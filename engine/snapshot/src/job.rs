@@ -76,18 +76,6 @@ impl SnapshotJob {
         let _ = disk.remove(&self.dir.join(format::TEMPORARY));
     }
 
-    /// A snapshot that a leader sent, all of it at once, while the server's own may be under way.
-    pub fn received(disk: &dyn Disk, dir: &Path, compression: Compression, source: Source) -> io::Result<()> {
-        let temporary = dir.join(format::RECEIVED);
-        let name = format::name(source.reader.zxid(), compression);
-        let mut writer = SnapshotWriter::new(Encoder::new(disk.create(&temporary)?, compression), source);
-        writer.step(usize::MAX)?;
-        let (encoder, _reader) = writer.finish();
-        encoder.finish()?.sync()?;
-        disk.rename(&temporary, &dir.join(name))?;
-        disk.sync_dir(dir)
-    }
-
     /// All of it at once.
     pub fn write(disk: &dyn Disk, dir: &Path, compression: Compression, source: Source) -> io::Result<Written> {
         let mut job = SnapshotJob::start(disk, dir, compression, source)?;

@@ -10,6 +10,7 @@ pub mod compression;
 pub mod epochs;
 pub mod format;
 
+mod install;
 mod job;
 mod load;
 mod purge;
@@ -18,6 +19,7 @@ mod stream;
 mod writer;
 
 pub use compression::{Compression, Encoder};
+pub use install::{install, remove_logs};
 pub use job::{SnapshotJob, Written, give_name};
 pub use load::{LoadError, Loaded, Why, load};
 pub use purge::{PurgeError, Removed, purge};

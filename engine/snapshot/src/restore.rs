@@ -15,7 +15,7 @@ use wal::{ReadOptions, RecoverError, Recovered};
 
 use crate::{
     compression::Compression,
-    format,
+    format, install,
     job::SnapshotJob,
     load::{LoadError, SnapshotDigest, load},
     writer::Source,
@@ -239,6 +239,7 @@ pub fn restore(
         move |source| RestoreError::Io { path, source }
     };
     let initialized = consume_marker(disk, log_dir)?;
+    install::complete_all(disk, snap_dir, log_dir, options.read).map_err(io(snap_dir))?;
     let names = disk.list(snap_dir).map_err(io(snap_dir))?;
     for name in names.iter().filter(|name| [format::TEMPORARY, format::RECEIVED].contains(&name.as_str())) {
         disk.remove(&snap_dir.join(name)).map_err(io(snap_dir))?;

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use host::Disk;
@@ -20,13 +20,13 @@ use pipeline::message::OpenedSession;
 use pipeline::session_table::{Session, SessionTable};
 use pipeline::{Body, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
 use proto::request::Reconfig;
-use proto::{Decode, Millis, Op, Reader, SessionId, Sid, Xid, Zxid};
+use proto::{Decode, Millis, Op, Reader, SessionId, Sid, Txn, Xid, Zxid};
 use quorum::effect::{LinkId, Port, Ticket};
 use quorum::peer::Peer;
 use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
 use quorum::view::QuorumView;
 use snapshot::epochs::{self, Epochs};
-use snapshot::{RestoreOptions, SnapshotJob, SnapshotWriter, Source, StreamLoader};
+use snapshot::{RestoreOptions, SnapshotWriter, Source, StreamLoader};
 
 use crate::write_stage::{Effect, WriteStage};
 
@@ -94,6 +94,13 @@ fn asks(message: &ToSequencer) -> Option<ConnRef> {
     }
 }
 
+/// A snapshot on its way from the leader, and the transactions that belong to it.
+struct Loading {
+    zxid: Zxid,
+    loader: StreamLoader,
+    behind: Vec<(Zxid, Payload)>,
+}
+
 struct Local {
     timeout_ms: i32,
     pulse: Arc<Pulse>,
@@ -136,7 +143,7 @@ pub(crate) struct Ensemble {
     listing: usize,
     /// Sessions of this server's clients, while it learns.
     local: BTreeMap<SessionId, Local>,
-    loading: Option<(Zxid, StreamLoader)>,
+    loading: Option<Loading>,
     /// The last transaction before the epoch that is served.
     before_epoch: Zxid,
     mismatch_said: bool,
@@ -501,10 +508,10 @@ impl WriteStage {
         }
     }
 
-    fn has_snapshot(&mut self, zxid: Zxid) -> bool {
+    fn newest_snapshot(&mut self) -> Option<Zxid> {
         let store = &self.ens().store;
         let names = store.disk.list(&store.data_dir).unwrap_or_default();
-        snapshot::format::newest_first(&names).iter().any(|(at, _)| *at == zxid)
+        snapshot::format::newest_first(&names).first().map(|(at, _)| *at)
     }
 
     /// Cuts the log behind `to`; answers the last transaction that is left, or `None`, nothing having been done, if all files begin
@@ -524,17 +531,6 @@ impl WriteStage {
 
 fn malformed(what: &str, why: impl std::fmt::Display) -> Refused {
     Refused::Malformed(format!("{what}: {why}"))
-}
-
-fn remove_logs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    for (_, name) in wal::names::logs(&disk.list(dir)?).into_iter().rev() {
-        disk.remove(&dir.join(name))?;
-        disk.sync_dir(dir)?;
-    }
-    match disk.remove(&dir.join(wal::MARK_FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => disk.sync_dir(dir),
-    }
 }
 
 impl Replica for WriteStage {
@@ -699,11 +695,16 @@ impl Replica for WriteStage {
         if to >= self.last_logged() {
             return Ok(to == self.last_logged());
         }
+        if self.newest_snapshot().is_some_and(|newest| newest > to) {
+            // It shows what a leader had that never got a quorum. What this member holds besides may be final and must not go
+            // before something has come in its place.
+            return Ok(false);
+        }
         let last = match self.cut_log(to)? {
             Some(last) => last,
-            None if self.has_snapshot(to) => {
+            None if self.newest_snapshot() == Some(to) => {
                 let store = &self.ens().store;
-                remove_logs(&*store.disk, &store.log_dir)?;
+                snapshot::remove_logs(&*store.disk, &store.log_dir)?;
                 to
             }
             None => return Ok(false),
@@ -738,36 +739,55 @@ impl Replica for WriteStage {
 
     fn begin_snapshot(&mut self, zxid: Zxid) -> Result<(), Refused> {
         let options = self.ens().store.options.tree;
-        self.ens().loading = Some((zxid, StreamLoader::new(options, RECORD_BYTES_MAX)));
+        let loader = StreamLoader::new(options, RECORD_BYTES_MAX);
+        self.ens().loading = Some(Loading { zxid, loader, behind: Vec::new() });
         Ok(())
     }
 
     fn snapshot_received(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refused> {
-        let Some((_, loader)) = &mut self.ens().loading else { return Ok(Some(0)) };
-        loader.push(bytes).map_err(|why| malformed("the leader's snapshot", why))
+        let Some(loading) = &mut self.ens().loading else { return Ok(Some(0)) };
+        loading.loader.push(bytes).map_err(|why| malformed("the leader's snapshot", why))
+    }
+
+    fn snapshot_txn(&mut self, zxid: Zxid, payload: &[u8]) -> Result<(), Refused> {
+        if let Some(loading) = &mut self.ens().loading {
+            loading.behind.push((zxid, payload.into()));
+        }
+        Ok(())
     }
 
     fn finish_snapshot(&mut self) -> Result<(), Refused> {
-        let Some((zxid, loader)) = self.ens().loading.take() else { return Ok(()) };
-        let (mut tree, sessions) = loader.finish(zxid).map_err(|why| malformed("the leader's snapshot", why))?;
-        // What is behind it in the log goes first: replayed over the snapshot, it would come back.
+        let Some(Loading { zxid, loader, behind }) = self.ens().loading.take() else { return Ok(()) };
+        let (mut tree, mut sessions) = loader.finish(zxid).map_err(|why| malformed("the leader's snapshot", why))?;
+        let mut last = zxid;
+        for (at, payload) in &behind {
+            let record = wal::decode(payload).map_err(|error| malformed("a proposal is no transaction", error))?;
+            if record.header.zxid != *at {
+                return Err(malformed("a proposal is out of order", format!("{at}, holding {}", record.header.zxid)));
+            }
+            match &record.txn {
+                Txn::CreateSession { timeout_ms } => _ = sessions.insert(record.header.session, *timeout_ms),
+                Txn::CloseSession { .. } => _ = sessions.remove(&record.header.session),
+                _ => {}
+            }
+            tree.apply(&record.header, &record.txn);
+            tree.commit(*at);
+            last = *at;
+        }
         let store = &self.ens().store;
         let (disk, data_dir, log_dir) = (Arc::clone(&store.disk), store.data_dir.clone(), store.log_dir.clone());
         let options = store.options;
-        if self.cut_log(zxid)?.is_none() {
-            remove_logs(&*disk, &log_dir)?;
-        }
         let source = Source {
             // A fuzzy snapshot's digest is that of no zxid.
             digest: None,
             last_zxid: options.last_zxid,
             ..Source::of(&mut tree, sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect())
         };
-        SnapshotJob::received(&*disk, &data_dir, options.compression, source)?;
-        for segment in self.log.restart_after(zxid) {
+        snapshot::install(&*disk, &data_dir, &log_dir, options.compression, source, options.read)?;
+        for segment in self.log.restart_after(last) {
             self.ens_effects.push(Effect::CloseSegment(segment));
         }
-        self.replace(tree, sessions, zxid);
+        self.replace(tree, sessions, last);
         Ok(())
     }
 

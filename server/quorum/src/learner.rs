@@ -363,9 +363,8 @@ impl Learner {
                 return Ok(None);
             }
             let Some(size) = replica.snapshot_received(bytes)? else { return Ok(Some(bytes.len())) };
-            replica.finish_snapshot()?;
             self.stage = Stage::Syncing;
-            info!("the snapshot of leader {} at {} is taken over", self.leader, self.last);
+            info!("the snapshot of leader {} at {} has come", self.leader, self.last);
             return Ok(Some(size));
         }
         let Some((packet, size)) = Packet::take(bytes, self.settings.packet_bytes_max)? else { return Ok(None) };
@@ -492,7 +491,11 @@ impl Learner {
         if self.stage == Stage::Syncing {
             if let Some((zxid, txn)) = self.held.pop_front() {
                 self.held_bytes -= txn.len();
-                replica.propose(zxid, &txn, now)?;
+                if self.snapshot.is_some() {
+                    replica.snapshot_txn(zxid, &txn)?;
+                } else {
+                    replica.propose(zxid, &txn, now)?;
+                }
             }
         } else {
             self.held_final += 1;
@@ -546,6 +549,11 @@ impl Learner {
         }
         if packet.zxid != Zxid(self.epoch << 32) {
             return Err(Broken::Other(format!("NEWLEADER {} in epoch {}", packet.zxid, self.epoch)).into());
+        }
+        if let Some(zxid) = self.snapshot {
+            // Not before: until here an end of the link leaves everything as it was.
+            replica.finish_snapshot()?;
+            info!("the snapshot of leader {} at {zxid}, and what follows it, is taken over", self.leader);
         }
         self.history_end = replica.last_logged();
         self.stage = Stage::Settling;
@@ -923,8 +931,12 @@ mod tests {
         assert_eq!(scene.why(), "");
         answers.extend(scene.disk_is_done());
         assert_eq!(answers, ["ACK 0x700000000"]);
-        let told =
-            [Told::BeginSnapshot(zxid(6, 4)), Told::FinishSnapshot, Told::Propose(zxid(6, 5)), Told::CurrentEpoch(7)];
+        let told = [
+            Told::BeginSnapshot(zxid(6, 4)),
+            Told::SnapshotTxn(zxid(6, 5)),
+            Told::FinishSnapshot,
+            Told::CurrentEpoch(7),
+        ];
         assert_eq!(scene.replica.told, told);
     }
 

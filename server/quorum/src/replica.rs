@@ -153,7 +153,11 @@ pub trait Replica {
     /// Bytes of the snapshot. `Some(n)`: it ended after `n` of them, and what follows belongs to the protocol.
     fn snapshot_received(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refused>;
 
-    /// Makes the received snapshot this member's state, durably: on return a restart would begin from it. Waits for the disk.
+    /// A transaction of the leader's history behind the snapshot: part of what is taken over with it.
+    fn snapshot_txn(&mut self, zxid: Zxid, payload: &[u8]) -> Result<(), Refused>;
+
+    /// Makes the received snapshot with the transactions behind it this member's state, durably and at once: a restart begins either from it or
+    /// from what was there before. Until then nothing has changed. Waits for the disk.
     fn finish_snapshot(&mut self) -> Result<(), Refused>;
 
     /// The leader serves, and so does this member from now on.

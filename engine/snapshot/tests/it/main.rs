@@ -2,6 +2,7 @@
 
 mod damage;
 mod epochs;
+mod install;
 mod java;
 mod kit;
 mod purge;

@@ -27,6 +27,7 @@ pub enum Told {
     Propose(Zxid),
     Truncate(Zxid),
     BeginSnapshot(Zxid),
+    SnapshotTxn(Zxid),
     FinishSnapshot,
     AcceptedEpoch(i64),
     CurrentEpoch(i64),
@@ -55,6 +56,7 @@ pub struct Memory {
     /// Final transactions that the history keeps.
     pub window: usize,
     receiving: Option<(Zxid, Vec<u8>)>,
+    behind: Vec<(Zxid, Payload)>,
     pub role: Option<Role>,
     pub told: Vec<Told>,
     /// Requests that learners forwarded and that the sequencer has not taken, in order; `None` is a sync.
@@ -83,6 +85,7 @@ impl Memory {
             history: History::default(),
             window: 20,
             receiving: None,
+            behind: Vec::new(),
             role: None,
             told: Vec::new(),
             asked: VecDeque::new(),
@@ -330,6 +333,7 @@ impl Replica for Memory {
     fn begin_snapshot(&mut self, zxid: Zxid) -> Result<(), Refused> {
         self.told.push(Told::BeginSnapshot(zxid));
         self.receiving = Some((zxid, Vec::new()));
+        self.behind.clear();
         Ok(())
     }
 
@@ -357,6 +361,12 @@ impl Replica for Memory {
         Ok(Some(whole - before))
     }
 
+    fn snapshot_txn(&mut self, zxid: Zxid, payload: &[u8]) -> Result<(), Refused> {
+        self.told.push(Told::SnapshotTxn(zxid));
+        self.behind.push((zxid, Arc::from(payload)));
+        Ok(())
+    }
+
     fn finish_snapshot(&mut self) -> Result<(), Refused> {
         self.disk()?;
         self.told.push(Told::FinishSnapshot);
@@ -364,6 +374,9 @@ impl Replica for Memory {
         self.base = (bytes[4..bytes.len() - END.len()].chunks_exact(40))
             .map(|bytes| (Zxid(i64::from_be_bytes(bytes[12..20].try_into().unwrap())), Arc::from(bytes)))
             .collect();
+        let behind = std::mem::take(&mut self.behind);
+        let zxid = behind.last().map_or(zxid, |(last, _)| *last);
+        self.base.extend(behind);
         self.base_zxid = zxid;
         self.log.clear();
         self.durable_len = 0;
