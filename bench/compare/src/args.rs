@@ -47,6 +47,9 @@ pub struct Args {
     /// Sessions that are opened at once.
     #[arg(long)]
     pub sessions: Option<usize>,
+    /// Sessions that must survive a leader change.
+    #[arg(long)]
+    pub survivors: Option<usize>,
     /// Small numbers: shows that everything runs, and says nothing about speed.
     #[arg(long)]
     pub quick: bool,
@@ -98,12 +101,29 @@ pub enum Case {
     Snapshot,
     /// From exec to the first answer.
     Restart,
+    /// setData as in set-50x16, spread over the members of an ensemble of three.
+    #[value(name = "trio-set-50x16")]
+    TrioSet50x16,
+    /// setData, one client of a follower with one request.
+    #[value(name = "trio-set-1x1")]
+    TrioSet1x1,
+    /// From kill -9 of the leader to the next write.
+    Failover,
+    /// Sessions that come back after the leader was killed.
+    Survivors,
+    /// From exec of a follower with the large tree to its first session.
+    Rejoin,
 }
 
 impl Case {
     /// Does it need the large tree?
     pub fn is_large(self) -> bool {
         matches!(self, Case::Memory | Case::Snapshot | Case::Restart)
+    }
+
+    /// Does it need ensembles?
+    pub fn is_trio(self) -> bool {
+        matches!(self, Case::TrioSet50x16 | Case::TrioSet1x1 | Case::Failover | Case::Survivors | Case::Rejoin)
     }
 
     /// As on the command line.
@@ -140,6 +160,8 @@ pub struct Plan {
     pub watchers: usize,
     /// At least 1.
     pub sessions: usize,
+    /// Sessions that must survive a leader change, at least 1.
+    pub survivors: usize,
     /// Notifications per round.
     pub repetitions: usize,
     /// A snapshot is due after this many transactions at the latest; `None` is the servers' default.
@@ -186,6 +208,7 @@ impl Args {
             znodes: at_least("znodes", 1000, choose(self.znodes, 1_000_000, 5000))?,
             watchers: at_least("watchers", 1, choose(self.watchers, 1000, 50))?,
             sessions: at_least("sessions", 1, choose(self.sessions, 2000, 100))?,
+            survivors: at_least("survivors", 1, choose(self.survivors, 5000, 60))?,
             repetitions: if self.quick { 2 } else { 10 },
             snap_count: self.quick.then_some(4000),
         })
@@ -200,7 +223,12 @@ impl Plan {
 
     /// Is a case wanted that needs a small tree?
     pub fn small(&self) -> bool {
-        self.cases.iter().any(|case| !case.is_large())
+        self.cases.iter().any(|case| !case.is_large() && !case.is_trio())
+    }
+
+    /// Is a case wanted that needs ensembles?
+    pub fn trio(&self) -> bool {
+        self.cases.iter().any(|case| case.is_trio())
     }
 
     /// Is a case wanted that needs the large tree?

@@ -13,6 +13,8 @@ enum Demand {
     TimesLess(f64),
     /// Ours divided by Java's is at most this.
     ShareOfJava(f64),
+    /// Ours divided by Java's is at least this.
+    TimesJava(f64),
     /// Ours is at most this.
     AtMost(f64),
 }
@@ -42,6 +44,18 @@ pub const BARS: &[Bar] = &[
     bar("at most 320 B resident per znode", "memory", Measure::Resident, Demand::AtMost(320.0)),
     bar("set p99 during a snapshot at most 1.5 times", "snapshot", Measure::P99Ratio, Demand::AtMost(1.5)),
     bar("restart in at most 2000 ms", "restart", Measure::Time, Demand::AtMost(2000.0)),
+    bar("three members, set 50×16: at least 5 times less CPU", "trio-set-50x16", Measure::Cpu, Demand::TimesLess(5.0)),
+    bar(
+        "three members, set 50×16: throughput above Java's",
+        "trio-set-50x16",
+        Measure::Throughput,
+        Demand::TimesJava(1.0),
+    ),
+    bar("three members, set 1×1: p50 at most half of Java's", "trio-set-1x1", Measure::P50, Demand::ShareOfJava(0.5)),
+    bar("three members, set 1×1: p99 at most half of Java's", "trio-set-1x1", Measure::P99, Demand::ShareOfJava(0.5)),
+    bar("next write at most 300 ms after kill -9 of the leader", "failover", Measure::Time, Demand::AtMost(300.0)),
+    bar("no session lost with the leader", "survivors", Measure::Refused, Demand::AtMost(0.0)),
+    bar("a follower is back sooner than Java's", "rejoin", Measure::Time, Demand::ShareOfJava(1.0)),
 ];
 
 /// A bar and what was found.
@@ -72,6 +86,7 @@ impl Bar {
         let (measured, limit, at_least) = match self.demand {
             Demand::TimesLess(limit) => (java / ringkeeper, limit, true),
             Demand::ShareOfJava(limit) => (ringkeeper / java, limit, false),
+            Demand::TimesJava(limit) => (ringkeeper / java, limit, true),
             Demand::AtMost(limit) => (ringkeeper, limit, false),
         };
         if measured.is_nan() {

@@ -15,6 +15,7 @@ mod machine;
 mod markdown;
 mod million;
 mod server;
+mod trio;
 
 use std::fs;
 use std::process::ExitCode;
@@ -74,6 +75,12 @@ fn run(args: &Args) -> Result<(), String> {
         let mut pair = Pair::start(&plan)?;
         servers = Some(pair.describe()?);
         million::measure(&plan, &mut pair, &mut figures)?;
+    }
+    if plan.trio() {
+        if servers.is_none() {
+            servers = Some(Pair::start(&plan)?.describe()?);
+        }
+        trio::measure(&plan, &mut figures)?;
     }
     let servers = servers.ok_or("nothing to measure")?;
     let report = Report {

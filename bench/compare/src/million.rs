@@ -1,5 +1,6 @@
 //! Cases on a large tree: what a znode takes in memory, what a snapshot does to writers, how soon a restarted server answers.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -103,8 +104,13 @@ fn parent(number: usize) -> String {
 
 /// Makes the znodes, 100 bytes each.
 fn fill(server: &Server, znodes: usize) -> Result<(), String> {
-    let told = |error: client::Error| format!("{}: {error}", server.address());
-    let mut session = Session::open(server.address()).map_err(told)?;
+    fill_at(server.address(), znodes)
+}
+
+/// The same through any member of an ensemble.
+pub fn fill_at(address: SocketAddr, znodes: usize) -> Result<(), String> {
+    let told = |error: client::Error| format!("{address}: {error}");
+    let mut session = Session::open(address).map_err(told)?;
     session.set_deadline(Duration::from_secs(60));
     session.create("/bench", b"", 0).map_err(told)?;
     let acl = client::wire::open_acl();

@@ -238,7 +238,8 @@ impl Drop for Server {
     }
 }
 
-const JAVA_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+/// Java's main class.
+pub const JAVA_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 fn resident(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

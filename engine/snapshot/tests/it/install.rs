@@ -37,7 +37,7 @@ fn power_cuts_leave_the_old_state_or_the_new_one_and_never_a_mixture() {
         assert_eq!(reopened(&own.disk), after, "what is behind it in the log, and the newer snapshot, are gone");
         for moment in start..=own.disk.moments() {
             for rule in [Names::InOrder, Names::Any] {
-                let cut = own.disk.cut(moment, rule, &mut || random.next_u64() % 2 == 0);
+                let cut = own.disk.cut(moment, rule, &mut || random.next_u64().is_multiple_of(2));
                 let found = reopened(&cut);
                 assert!(found == before || found == after, "seed {seed}, moment {moment}, {rule:?}: {found}");
                 // A restore that goes on with it stays with it, and another cut takes nothing back.
