@@ -587,6 +587,136 @@ def reconfig(stage, layout):
     stage.judge(e, load, without=[1])
 
 
+def chaos(stage, layout):
+    """Whatever may happen, at random: kills, stops, cuts of one or both directions, delays, broken links; several at once, for any time."""
+    e = stage.ensemble(layout, network=True, cfg={"snapCount": 400})
+    e.form()
+    load = Load(e, seed=stage.seed, patience=1.5).start().progress()
+    rng, told = stage.rng, []
+
+    def fault():
+        sid = rng.choice(e.voters)
+        what = rng.choice(["kill", "kill", "kill", "two", "pause", "isolate", "deaf", "mute", "link", "reset", "delay"])
+        rest = others(e, sid)
+        told.append(f"{what}{sid}")
+        if what in ("kill", "two"):
+            for victim in {sid, rng.choice(rest)} if what == "two" else {sid}:
+                e[victim].kill()
+        elif what == "pause":
+            if e[sid].process:
+                e[sid].pause()
+        elif what == "isolate":
+            e.network.isolate(sid)
+        elif what == "deaf":
+            e.network.cut(*((s, sid) for s in rest))
+        elif what == "mute":
+            e.network.cut(*((sid, s) for s in rest))
+        elif what == "link":
+            e.network.cut((sid, rest[0]), (rest[0], sid))
+        elif what == "reset":
+            e.network.reset(sid)
+        else:
+            e.network.delay(rng.random() * 0.2)
+
+    for _ in range(3 * stage.rounds):
+        for _ in range(rng.choice([1, 1, 2])):
+            fault()
+            load.run(rng.choice([0, 0.1, 0.5, 2, 8 * TICK]) * rng.random())
+        if rng.random() < 0.7:
+            e.network.heal()
+        for m in e.members.values():
+            if m.paused and rng.random() < 0.8:
+                m.resume()
+            if m.process is None:
+                m.spawn()
+        load.run(rng.choice([0, 0.3, 3]) * rng.random())
+        for sid, m in e.members.items():
+            assert m.process is None or m.process.poll() is None, f"member {sid} ({m.kind}) ended with {m.process.returncode}:\n{m.log_tail()}"
+        if rng.random() < 0.4:
+            e.network.heal()
+            for m in e.members.values():
+                if m.paused:
+                    m.resume()
+            e.wait()
+            load.progress(5)
+    e.network.heal()
+    for m in e.members.values():
+        if m.paused:
+            m.resume()
+    began = time.monotonic()
+    e.wait()
+    load.progress()
+    stage.note(f"{' '.join(told)}; all served {time.monotonic() - began:.1f} s after the last")
+    stage.judge(e, load, skip=["sync-is-current"])
+
+
+def large(stage, layout):
+    """Large nodes and many small ones: members that are killed, emptied or far behind catch up under load."""
+    e = stage.ensemble(layout)
+    e.form()
+    load = Load(e, seed=stage.seed, pause=0.01).start().progress()
+    c = e.connect(e.voters[0], timeout=120000)
+    c.ok(req.create("/big"))
+    for i in range(24):
+        c.ok(req.create(f"/big/{i}", bytes([65 + i]) * 900_000))
+    fill(c, "/small", 20_000, 120)
+    c.quit()
+    for n, sid in enumerate(e.voters):
+        e.kill(sid)
+        e.wait()
+        if n % 2 == 0:
+            shutil.rmtree(e[sid].files)
+        c = e.connect(e.wait())
+        for r in c.burst(*(req.set_data(f"/big/{i}", bytes([97 + i]) * 700_000) for i in range(12))):
+            r.ok()
+        c.quit()
+        began = time.monotonic()
+        e.spawn(sid)
+        e.wait()
+        stage.note(f"{sid} back after {time.monotonic() - began:.1f} s")
+        load.progress(10)
+    stage.judge(e, load)
+
+
+def crowd(stage, layout):
+    """Hundreds of sessions with ephemerals, on all members: the leader dies, and none of them is lost."""
+    e = stage.ensemble(layout)
+    leader = e.form()
+    conns = []
+    for n in range(300):
+        c = e.connect(1 + n % len(layout), timeout=20 * TICK_MS)
+        c.post_all([(req.create(f"/crowd{n}", b"", flags=EPHEMERAL), None)])
+        conns.append(c)
+    for c in conns:
+        while not hasattr(c.next_frame(), "xid"):
+            pass
+    e.kill(leader)
+    e.wait()
+    began = time.monotonic()
+    for n, c in enumerate(conns):
+        c.drop()
+        for _ in range(200):
+            got = e.try_connect(e.running[n % 2], timeout=20 * TICK_MS, session=c.session, password=c.password, last_zxid=c.last_zxid)
+            if got:
+                break
+            time.sleep(0.02)
+        assert got and got[1].session == c.session, f"session {c.session:x} is gone: {got}"
+        conns[n] = got[0]
+    stage.note(f"{len(conns)} sessions moved in {time.monotonic() - began:.1f} s")
+    e.spawn(leader)
+    e.wait()
+    for n, c in enumerate(conns):
+        assert c.ok(req.exists(f"/crowd{n}")).stat.owner == c.session
+        c.drop()
+    time.sleep(30 * TICK)
+    look = e.connect(leader)
+    look.ok(req.sync("/"))
+    left = [n for n in range(len(conns)) if look.do(req.exists(f"/crowd{n}")).err == 0]
+    assert not left, f"ephemerals outlive their sessions: {left[:9]}"
+    look.quit()
+    stage.judge(e)
+
+
 # name: (function, layouts of the short run, layouts of the long one)
 ALL_MIXES = ["RRR", "JJR", "JRJ", "RJJ", "RRJ", "RJR", "JRR"]
 SCENARIOS = {
@@ -603,6 +733,9 @@ SCENARIOS = {
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),
     "rolling": (rolling, ["JJJ"], ["JJJ", "RRR"]),
-    "reconfig": (reconfig, [], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
+    "chaos": (chaos, ["RRJ"], ["RRR", "JRR", "RRJ", "JJR", "RRRRR", "JRJRJ"]),
+    "large": (large, [], ["RRR", "JRR", "RRJ", "JJR"]),
+    "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
+    "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
     "five": (five, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
 }
