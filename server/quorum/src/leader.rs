@@ -90,6 +90,9 @@ struct Learner {
     /// Handed over to the world, and not yet gone.
     unsent_bytes: usize,
     feed: Option<Feed>,
+    /// COMMITs that came between NEWLEADER and UPTODATE. A learner of 3.8.0 breaks off when it meets one there whose proposal came before
+    /// NEWLEADER, and its log suffers; behind UPTODATE every version takes them.
+    held_commits: Vec<u8>,
     /// The last word of it, or the last progress of what is sent to it.
     heard: Millis,
     /// Everything up to here was sent.
@@ -109,8 +112,16 @@ impl Learner {
         }
     }
 
+    /// Where the next COMMIT goes.
+    fn commit_lane(&mut self) -> &mut Vec<u8> {
+        if self.feed.is_none() && self.stage < Stage::Live { &mut self.held_commits } else { self.lane() }
+    }
+
     fn waiting_bytes(&self) -> usize {
-        self.out.len() + self.unsent_bytes + self.feed.as_ref().map_or(0, |feed| feed.tail.len())
+        self.out.len()
+            + self.held_commits.len()
+            + self.unsent_bytes
+            + self.feed.as_ref().map_or(0, |feed| feed.tail.len())
     }
 }
 
@@ -298,6 +309,7 @@ impl Leader {
             out: Vec::new(),
             unsent_bytes: 0,
             feed: None,
+            held_commits: Vec::new(),
             heard: now.mono,
             sent: Zxid::ZERO,
             acked: Zxid::ZERO,
@@ -890,11 +902,12 @@ impl Leader {
                     if learner.observer {
                         data.extend_from_slice(&proposal.payload);
                     }
-                    packet::put(learner.lane(), kind, proposal.zxid, Some(&data));
+                    let lane = if learner.observer { learner.lane() } else { learner.commit_lane() };
+                    packet::put(lane, kind, proposal.zxid, Some(&data));
                 } else if learner.observer {
                     packet::put(learner.lane(), kind::INFORM, proposal.zxid, Some(&proposal.payload));
                 } else {
-                    packet::put(learner.lane(), kind::COMMIT, proposal.zxid, None);
+                    packet::put(learner.commit_lane(), kind::COMMIT, proposal.zxid, None);
                 }
             }
             // Ahead of the commits that follow: the learner's client may have asked for those behind its sync.
@@ -1011,6 +1024,8 @@ fn put_leader_info(learner: &mut Learner, epoch: i64, now: Now) {
 /// UPTODATE. From here on the learner answers pings.
 fn go_live(learner: &mut Learner, now: Now) {
     packet::put(learner.lane(), kind::UPTODATE, Zxid(-1), None);
+    let mut commits = std::mem::take(&mut learner.held_commits);
+    learner.lane().append(&mut commits);
     learner.stage = Stage::Live;
     learner.heard = now.mono;
     learner.watched = (!learner.observer && learner.sent > learner.acked).then_some((learner.sent, now.mono));
@@ -1151,6 +1166,26 @@ mod tests {
         scene.syncs_its_log();
         assert_eq!(scene.heard(1), ["COMMIT 0x200000001"]);
         assert_eq!(scene.replica.final_to, first);
+    }
+
+    /// ZooKeeper 3.8.0 leaves its leader at a COMMIT between NEWLEADER and UPTODATE whose proposal came before NEWLEADER.
+    #[test]
+    fn commits_between_newleader_and_uptodate_come_behind_uptodate() {
+        let mut scene = Scene::serving();
+        let first = scene.proposes();
+        scene.heard(1);
+        scene.comes(2, 2);
+        let history = scene.promises(2, 2, zxid(2, 0));
+        assert_eq!(history, ["DIFF 0x200000000", "PROPOSAL 0x200000001", "NEWLEADER 0x200000000"]);
+        scene.syncs_its_log();
+        scene.acks(1, first);
+        assert_eq!(scene.replica.final_to, first);
+        assert_eq!(scene.heard(2), [""; 0]);
+        let second = scene.proposes();
+        assert_eq!(scene.heard(2), ["PROPOSAL 0x200000002"]);
+        assert_eq!(scene.acks(2, zxid(2, 0)), ["UPTODATE -1", "COMMIT 0x200000001"]);
+        scene.syncs_its_log();
+        assert_eq!(scene.acks(2, second), ["COMMIT 0x200000002"]);
     }
 
     #[test]

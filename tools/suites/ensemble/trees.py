@@ -71,7 +71,8 @@ DIGEST_TROUBLE = re.compile(r"[Dd]igests are not matching|[Dd]igest mismatch|mis
 # times within one start, and 3.8.0's log thread may die of a lost connection. Its files are then only remarked upon.
 # A fuzzy snapshot from a Java leader makes the digests of what is replayed over it differ, here and in the files.
 FUZZY = re.compile(r"Getting a snapshot from leader|the snapshot of leader")
-SPOILED = re.compile(r"\(highestZxid\) > \d+\(next log\)|Current zxid \d+ is <= |Severe unrecoverable error, from thread : SyncThread")
+SPOILED = re.compile(r"\(highestZxid\) > \d+\(next log\)|Current zxid \d+ is <= |Severe unrecoverable error, from thread : SyncThread|"
+                     r"The digest in the snapshot has digest version[^\n]*\n[^\n]*Digests are not matching")
 
 
 def files_agree(ensemble, java, trees, without=()):
