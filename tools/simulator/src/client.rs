@@ -1,0 +1,693 @@
+//! A client: one session at a time, over connections to one member after another, as ZooKeeper's own client does it; and the judge of all
+//! that it is told.
+//!
+//! It keeps what it asked, what it was answered and which watches it has armed, and compares with the ledger:
+//!
+//! | invariant | what is compared |
+//! |---|---|
+//! | SessionFifo | answers come once, in the order of the requests; zxids of answers never fall |
+//! | MonotonicRead | no answer, over all connections of the session, shows less than an earlier one |
+//! | ReadsAreTrue | an answer to a read is what the model has at the answer's zxid |
+//! | WritesAreFinal | an answer to a write names the transaction that it became, with its result |
+//! | RealTimeOrder | a write that was sent after another was answered comes behind it |
+//! | SyncIsFresh | what is answered behind a sync has all that was answered anywhere before the sync was sent, in this epoch |
+//! | WatchesOnceInOrder | an event for each armed watch, for the first change, before any answer that shows it; no other events |
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::agenda::{MS, Micros};
+use crate::dice::Dice;
+use crate::ledger::{Held, Ledger, hex, hold};
+use crate::network::End;
+use crate::wire::{self, Ask, Data, Frame, Shown, Welcome};
+use tree::model::Event;
+
+/// Event types.
+const CREATED: i32 = 1;
+const DELETED: i32 = 2;
+const DATA_CHANGED: i32 = 3;
+const CHILDREN_CHANGED: i32 = 4;
+
+/// What a client wants done.
+#[derive(Debug)]
+pub enum Want {
+    /// Connect to this member.
+    Connect(usize),
+    /// Send on the connection.
+    Send(End, Vec<u8>),
+    /// Close it.
+    Close(End),
+    /// Wake up after so long.
+    Wake(Micros),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    /// Set on a znode, or where one could be.
+    Data,
+    /// On the children.
+    Child,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    /// What the znode showed then: no change up to here fires.
+    since: i64,
+    /// There was no znode.
+    absent: bool,
+}
+
+struct Asked {
+    xid: i32,
+    ask: Ask,
+    at: Micros,
+    /// The greatest zxid that anybody had been answered when it was sent.
+    floor: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Link {
+    Apart,
+    Connecting,
+    /// Connected, waits for its welcome.
+    Hailing(End),
+    Ready(End),
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Wanted session timeout.
+    pub timeout_ms: i32,
+    /// Requests under way at once.
+    pub depth: usize,
+    /// Pause between rounds, at most.
+    pub think: Micros,
+    /// Members that serve clients.
+    pub members: usize,
+    /// Paths at each level.
+    pub names: u64,
+}
+
+/// See the module's page.
+pub struct Client {
+    id: usize,
+    settings: ClientSettings,
+    dice: Dice,
+    link: Link,
+    /// The member that it is, or was last, connected to.
+    pub member: usize,
+    since: Micros,
+    heard: Micros,
+    pinged: Micros,
+    session: i64,
+    password: Vec<u8>,
+    timeout_ms: i32,
+    next_xid: i32,
+    asked: VecDeque<Asked>,
+    last_zxid: i64,
+    armed: BTreeMap<(Kind, String), Armed>,
+    undecoded: Vec<u8>,
+    next_wake: Micros,
+    /// Sends nothing new any more, but stays.
+    pub idle: bool,
+    /// Says nothing any more, not even pings: its sessions must end.
+    pub mute: bool,
+    /// Sessions that were told to be gone, while calm.
+    pub expired: u64,
+    /// Writes that were answered.
+    pub writes: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Events that came.
+    pub events: u64,
+    /// When the last write was answered with success.
+    pub wrote_at: Micros,
+    wants: Vec<Want>,
+    /// Readable lines for a trace.
+    pub said: Vec<String>,
+    /// Are lines wanted?
+    pub tracing: bool,
+    serial: u64,
+}
+
+/// What all clients know together.
+#[derive(Default)]
+pub struct Common {
+    /// The greatest zxid that was answered to anybody.
+    pub answered: i64,
+    /// Sessions of which members said that they do not exist, when they did.
+    pub refused: Vec<i64>,
+}
+
+impl Client {
+    /// A client without a session.
+    pub fn new(id: usize, settings: ClientSettings, dice: Dice) -> Client {
+        let member = dice.below(settings.members as u64) as usize;
+        Client {
+            id,
+            dice,
+            link: Link::Apart,
+            member,
+            since: 0,
+            heard: 0,
+            pinged: 0,
+            session: 0,
+            password: vec![0; 16],
+            timeout_ms: settings.timeout_ms,
+            settings,
+            next_xid: 1,
+            asked: VecDeque::new(),
+            last_zxid: 0,
+            armed: BTreeMap::new(),
+            undecoded: Vec::new(),
+            next_wake: 0,
+            idle: false,
+            mute: false,
+            expired: 0,
+            writes: 0,
+            reads: 0,
+            events: 0,
+            wrote_at: 0,
+            wants: Vec::new(),
+            said: Vec::new(),
+            tracing: false,
+            serial: 0,
+        }
+    }
+
+    /// What it wants done, in order.
+    pub fn take_wants(&mut self) -> Vec<Want> {
+        std::mem::take(&mut self.wants)
+    }
+
+    /// Its session, or 0.
+    pub fn session(&self) -> i64 {
+        self.session
+    }
+
+    /// Is it connected, with a session?
+    pub fn is_ready(&self) -> bool {
+        matches!(self.link, Link::Ready(_))
+    }
+
+    /// One line for the view.
+    pub fn describe(&self) -> String {
+        let to = self.member + 1;
+        let link = match self.link {
+            Link::Apart => "apart".to_owned(),
+            Link::Connecting => format!("connecting to {to}"),
+            Link::Hailing(_) => format!("hailing {to}"),
+            Link::Ready(_) => format!("at {to}"),
+        };
+        let (asked, armed) = (self.asked.len(), self.armed.len());
+        format!("{link}, session {:#x}, {asked} asked, {armed} watches, saw {}", self.session, hex(self.last_zxid))
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if self.tracing {
+            self.said.push(line());
+        }
+    }
+
+    fn wake_after(&mut self, after: Micros, now: Micros) {
+        self.next_wake = now + after;
+        self.wants.push(Want::Wake(after));
+    }
+
+    /// Time passes.
+    pub fn wake(&mut self, now: Micros, common: &Common) {
+        if now < self.next_wake {
+            return;
+        }
+        if self.mute {
+            return;
+        }
+        let timeout = self.timeout_ms as Micros * MS;
+        let silent = match self.link {
+            Link::Apart => {
+                self.go(now);
+                false
+            }
+            Link::Connecting => now > self.since + timeout / 2,
+            Link::Hailing(_) => now > self.since + timeout * 2 / 3,
+            Link::Ready(_) => now > self.heard + timeout * 2 / 3,
+        };
+        if silent {
+            self.leave(now);
+        }
+        let mut pause = 100 * MS;
+        if let Link::Ready(end) = self.link {
+            if now > self.pinged.max(self.heard.min(self.pinged)) + timeout / 3 {
+                self.pinged = now;
+                self.send(end, -2, Ask::Ping, now, common);
+            }
+            if !self.idle {
+                let free = self.settings.depth.saturating_sub(self.asked.len());
+                let burst = if free == 0 { 0 } else { 1 + self.dice.below(free as u64) };
+                for _ in 0..burst {
+                    let ask = self.compose();
+                    self.ask(end, ask, now, common);
+                }
+                pause = 1 + self.dice.below(self.settings.think);
+            }
+        }
+        self.wake_after(pause, now);
+    }
+
+    fn go(&mut self, now: Micros) {
+        let others = self.settings.members as u64;
+        self.member = self.dice.below(others) as usize;
+        self.link = Link::Connecting;
+        self.since = now;
+        self.wants.push(Want::Connect(self.member));
+    }
+
+    /// Gives up the connection; what was asked has an unknown end.
+    pub fn leave(&mut self, now: Micros) {
+        if let Link::Hailing(end) | Link::Ready(end) = self.link {
+            self.wants.push(Want::Close(end));
+        }
+        self.apart(now);
+    }
+
+    fn apart(&mut self, now: Micros) {
+        self.link = Link::Apart;
+        self.asked.clear();
+        self.undecoded.clear();
+        if !self.mute {
+            let pause = self.dice.between(MS, 100 * MS);
+            self.wake_after(pause, now);
+        }
+    }
+
+    /// The connection that it wanted is there. False: it does not want it any more.
+    pub fn connected(&mut self, end: End, now: Micros) -> bool {
+        if self.link != Link::Connecting || self.mute {
+            return false;
+        }
+        self.link = Link::Hailing(end);
+        self.since = now;
+        self.undecoded.clear();
+        let hello = wire::hello(self.last_zxid, self.settings.timeout_ms, self.session, &self.password);
+        self.wants.push(Want::Send(end, hello));
+        true
+    }
+
+    /// It is not to be had.
+    pub fn connect_failed(&mut self, now: Micros) {
+        if self.link == Link::Connecting {
+            self.apart(now);
+        }
+    }
+
+    /// The connection is over.
+    pub fn closed(&mut self, end: End, now: Micros) {
+        if self.link == Link::Hailing(end) || self.link == Link::Ready(end) {
+            self.say(|| "connection lost".to_owned());
+            self.apart(now);
+        }
+    }
+
+    /// Falls silent for ever.
+    pub fn fall_mute(&mut self) {
+        self.mute = true;
+        if let Link::Hailing(end) | Link::Ready(end) = self.link {
+            self.wants.push(Want::Close(end));
+        }
+        self.link = Link::Apart;
+        self.asked.clear();
+    }
+
+    // --- asking
+
+    fn path(&self) -> String {
+        let names = self.settings.names;
+        let depth = 1 + self.dice.below(2);
+        (0..depth).map(|_| format!("/n{}", self.dice.below(names))).collect()
+    }
+
+    fn data(&mut self) -> Data {
+        self.serial += 1;
+        let length = if self.dice.once_in(40) { self.dice.below(3_000) } else { self.dice.below(60) };
+        let mut data = format!("c{}-{}:", self.id, self.serial).into_bytes();
+        data.resize(data.len() + length as usize, b'x');
+        Data(data)
+    }
+
+    fn version(&self) -> i32 {
+        if self.dice.once_in(4) { self.dice.below(3) as i32 } else { -1 }
+    }
+
+    fn compose(&mut self) -> Ask {
+        let path = self.path();
+        let watch = self.dice.once_in(3);
+        match self.dice.below(34) {
+            0..=5 => Ask::Create(path, self.data(), 0),
+            6..=8 => Ask::Create(path, self.data(), 1),
+            9 => Ask::Create(format!("{path}-"), self.data(), 2),
+            10 => Ask::Create(format!("{path}-"), self.data(), 3),
+            11 => Ask::Create(path, self.data(), 4),
+            12 => Ask::CreateTtl(path, 3_000),
+            13..=15 => Ask::Delete(path, self.version()),
+            16..=20 => Ask::Set(path, self.data(), self.version()),
+            21 | 22 => {
+                let count = 1 + self.dice.below(3);
+                let members = (0..count).map(|_| self.member_of_multi()).collect();
+                Ask::Multi(members)
+            }
+            23 => Ask::Sync(path),
+            24..=27 => Ask::Get(path, watch),
+            28..=30 => Ask::Exists(path, watch),
+            31 if self.dice.once_in(12) => Ask::Close,
+            _ => Ask::Children(if self.dice.once_in(3) { "/".to_owned() } else { path }, watch),
+        }
+    }
+
+    fn member_of_multi(&mut self) -> Ask {
+        let path = self.path();
+        match self.dice.below(5) {
+            0 => Ask::Create(path, self.data(), 0),
+            1 => Ask::Create(path, self.data(), 1),
+            2 => Ask::Delete(path, -1),
+            3 => Ask::Check(path, self.version()),
+            _ => Ask::Set(path, self.data(), -1),
+        }
+    }
+
+    fn ask(&mut self, end: End, ask: Ask, now: Micros, common: &Common) {
+        let xid = self.next_xid;
+        self.next_xid += 1;
+        self.send(end, xid, ask, now, common);
+    }
+
+    fn send(&mut self, end: End, xid: i32, ask: Ask, now: Micros, common: &Common) {
+        self.wants.push(Want::Send(end, ask.frame(xid)));
+        self.say(|| format!("asks {xid}: {ask:?}"));
+        self.asked.push_back(Asked { xid, ask, at: now, floor: common.answered });
+    }
+
+    // --- being told
+
+    /// Bytes came. Whatever they show is judged.
+    pub fn received(&mut self, end: End, bytes: &[u8], now: Micros, ledger: &Ledger, common: &mut Common) -> Held {
+        self.undecoded.extend_from_slice(bytes);
+        while let Some(body) = wire::split(&mut self.undecoded) {
+            self.heard = now;
+            match self.link {
+                Link::Hailing(at) if at == end => self.welcomed(end, &body, now, ledger, common)?,
+                Link::Ready(at) if at == end => self.told(&body, now, ledger, common)?,
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn welcomed(&mut self, end: End, body: &[u8], now: Micros, ledger: &Ledger, common: &mut Common) -> Held {
+        let welcome = Welcome::decode(body);
+        hold(welcome.is_ok(), "ShouldNotBeTriggered", || format!("client {}: no welcome: {body:?}", self.id))?;
+        let Ok(welcome) = welcome else { return Ok(()) };
+        if welcome.session == 0 {
+            if ledger.is_open(self.session) {
+                // It is being closed, or whoever was closing it has lost his leadership: then it expires.
+                common.refused.push(self.session);
+            }
+            self.say(|| "session is gone".to_owned());
+            hold(self.session != 0, "ShouldNotBeTriggered", || format!("client {}: no new session", self.id))?;
+            self.expired += 1;
+            self.forget();
+            self.wants.push(Want::Close(end));
+            self.apart(now);
+            return Ok(());
+        }
+        hold(ledger.was_opened(welcome.session), "WritesAreFinal", || {
+            format!("client {}: welcomed to session {:#x}, which nobody delivered", self.id, welcome.session)
+        })?;
+        let again = self.session != 0;
+        hold(!again || self.session == welcome.session, "SessionsLive", || {
+            format!("client {}: another session than asked for", self.id)
+        })?;
+        self.session = welcome.session;
+        self.password = welcome.password;
+        self.timeout_ms = welcome.timeout_ms;
+        self.link = Link::Ready(end);
+        self.pinged = now;
+        self.say(|| format!("welcome to session {:#x}", welcome.session));
+        if again && !self.armed.is_empty() {
+            let list = |kind: Kind, absent: bool| -> Vec<String> {
+                let of = self.armed.iter().filter(|((k, _), a)| *k == kind && a.absent == absent);
+                of.map(|((_, path), _)| path.clone()).collect()
+            };
+            let (data, exists) = (list(Kind::Data, false), list(Kind::Data, true));
+            let mut children = list(Kind::Child, false);
+            children.extend(list(Kind::Child, true));
+            let ask = Ask::SetWatches(self.last_zxid, data, exists, children);
+            self.send(end, -8, ask, now, common);
+        }
+        self.wake_after(1, now);
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.session = 0;
+        self.password = vec![0; 16];
+        self.armed.clear();
+        self.next_xid = 1;
+        // A new session may be opened at a member that is behind; ZooKeeper's client keeps what it saw, and so does this one.
+    }
+
+    fn told(&mut self, body: &[u8], now: Micros, ledger: &Ledger, common: &mut Common) -> Held {
+        match Frame::decode(body) {
+            Ok(Frame::Event(zxid, kind, path)) => self.event(zxid, kind, path, ledger),
+            Ok(Frame::Reply(xid, zxid, err, body)) => self.reply(xid, zxid, err, &body, now, ledger, common),
+            Err(error) => hold(false, "ShouldNotBeTriggered", || format!("client {}: {error:?} in {body:?}", self.id)),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a reply and who judges it")]
+    fn reply(
+        &mut self,
+        xid: i32,
+        zxid: i64,
+        err: i32,
+        body: &[u8],
+        now: Micros,
+        ledger: &Ledger,
+        common: &mut Common,
+    ) -> Held {
+        let me = format!("client {} at node {}", self.id, self.member + 1);
+        let expected = self.asked.front().map(|asked| asked.xid);
+        hold(expected == Some(xid), "SessionFifo", || format!("{me}: answer {xid}, expected {expected:?}"))?;
+        let asked = self.asked.pop_front().expect("it was there");
+        self.say(|| format!("answer {xid}: {err} at {}", hex(zxid)));
+        if matches!(asked.ask, Ask::Ping) {
+            return Ok(());
+        }
+        hold(zxid >= self.last_zxid, "MonotonicRead", || {
+            format!("{me}: answer to {:?} at {}, after {}", asked.ask, hex(zxid), hex(self.last_zxid))
+        })?;
+        if zxid > 0 {
+            self.none_lost(zxid, &asked, ledger)?;
+            self.last_zxid = zxid;
+        }
+        if asked.ask.is_write() {
+            self.judge_write(&me, &asked, zxid, err, body, ledger)?;
+            self.writes += 1;
+            if err == 0 {
+                self.wrote_at = now;
+            }
+            common.answered = common.answered.max(zxid);
+            if asked.ask == Ask::Close {
+                self.forget();
+                self.leave(now);
+            }
+            return Ok(());
+        }
+        self.reads += 1;
+        if let Ask::Sync(_) = asked.ask {
+            let same_epoch = asked.floor >> 32 == zxid >> 32;
+            hold(!same_epoch || zxid >= asked.floor, "SyncIsFresh", || {
+                format!("{me}: sync is answered at {}, and {} was answered before", hex(zxid), hex(asked.floor))
+            })?;
+            return Ok(());
+        }
+        if let Ask::SetWatches(_, data, exists, children) = &asked.ask {
+            for (kind, paths) in [(Kind::Data, data), (Kind::Data, exists), (Kind::Child, children)] {
+                for path in paths {
+                    if let Some(armed) = self.armed.get_mut(&(kind, path.clone())) {
+                        armed.since = armed.since.max(zxid);
+                    }
+                }
+            }
+            return Ok(());
+        }
+        common.answered = common.answered.max(zxid);
+        self.judge_read(&me, &asked.ask, zxid, err, body, ledger)?;
+        self.arm(&asked.ask, zxid, err);
+        _ = asked.at;
+        Ok(())
+    }
+
+    fn judge_write(&self, me: &str, asked: &Asked, zxid: i64, err: i32, body: &[u8], ledger: &Ledger) -> Held {
+        let Some(entry) = ledger.entry(zxid) else {
+            return hold(false, "WritesAreFinal", || {
+                format!("{me}: {:?} is answered at {}, which nobody delivered", asked.ask, hex(zxid))
+            });
+        };
+        let (session, cxid) = (entry.header.session.0, entry.header.cxid.0);
+        hold(session == self.session && cxid == asked.xid, "WritesAreFinal", || {
+            format!(
+                "{me}: request {} of {:#x} is answered at {}, which is request {cxid} of {session:#x}",
+                asked.xid,
+                self.session,
+                hex(zxid)
+            )
+        })?;
+        let outcome = wire::outcome(&asked.ask, err, body);
+        hold(outcome.is_ok(), "ShouldNotBeTriggered", || format!("{me}: {:?}: {body:?}", asked.ask))?;
+        let (err, created) = outcome.unwrap_or_default();
+        hold(err != 0 || created == entry.created, "WritesAreFinal", || {
+            format!("{me}: {:?} made {created:?}, its transaction says {:?}", asked.ask, entry.created)
+        })?;
+        hold(entry.err == err, "WritesAreFinal", || {
+            format!("{me}: {:?} is answered {err} at {}, its transaction says {}", asked.ask, hex(zxid), entry.err)
+        })?;
+        hold(zxid > asked.floor, "RealTimeOrder", || {
+            format!(
+                "{me}: {:?} became {}, and {} was answered before it was sent",
+                asked.ask,
+                hex(zxid),
+                hex(asked.floor)
+            )
+        })
+    }
+
+    fn judge_read(&self, me: &str, ask: &Ask, zxid: i64, err: i32, body: &[u8], ledger: &Ledger) -> Held {
+        let (Ask::Get(path, _) | Ask::Exists(path, _) | Ask::Children(path, _)) = ask else { return Ok(()) };
+        let state = ledger.model.at(proto::Zxid(zxid));
+        let Some(znode) = state.znodes.get(path) else {
+            return hold(err == -101, "ReadsAreTrue", || {
+                format!("{me}: {ask:?} is answered {err} at {}, and there is no such znode", hex(zxid))
+            });
+        };
+        hold(err == 0, "ReadsAreTrue", || {
+            format!("{me}: {ask:?} is answered {err} at {}, and there is such a znode", hex(zxid))
+        })?;
+        let shown = wire::shown(ask, body);
+        hold(shown.is_ok(), "ShouldNotBeTriggered", || format!("{me}: {ask:?}: {body:?}"))?;
+        let Ok(shown) = shown else { return Ok(()) };
+        let stat = state.stat(path, ledger.model.owner(znode)).expect("there is a znode");
+        let expected = match &shown {
+            Shown::Data(..) => Shown::Data(znode.data.clone().map(Data), stat),
+            Shown::Stat(_) => Shown::Stat(stat),
+            Shown::Children(..) => {
+                let mut names: Vec<String> = state.children(path).into_iter().map(str::to_owned).collect();
+                names.sort();
+                Shown::Children(names, stat)
+            }
+        };
+        hold(shown == expected, "ReadsAreTrue", || {
+            format!("{me}: {ask:?} at {}: {shown:?}, the model has {expected:?}", hex(zxid))
+        })
+    }
+
+    // --- watches
+
+    fn arm(&mut self, ask: &Ask, zxid: i64, err: i32) {
+        let (kind, path) = match ask {
+            Ask::Get(path, true) if err == 0 => (Kind::Data, path),
+            Ask::Exists(path, true) => (Kind::Data, path),
+            Ask::Children(path, true) if err == 0 => (Kind::Child, path),
+            _ => return,
+        };
+        let armed = Armed { since: zxid, absent: err != 0 };
+        self.armed.entry((kind, path.clone())).or_insert(armed);
+    }
+
+    /// The first change that fires a watch, up to a zxid: where, and what it is called.
+    fn first_change(kind: Kind, path: &str, after: i64, to: i64, ledger: &Ledger) -> Option<(i64, i32)> {
+        for entry in ledger.between(after, to) {
+            for (event, at, _, _) in &entry.effect.happenings {
+                let this = at == path;
+                let child = kind == Kind::Child && proto::path::parent(at) == path;
+                let name = match (kind, event) {
+                    (Kind::Data, Event::Created) if this => CREATED,
+                    (_, Event::Deleted) if this => DELETED,
+                    (Kind::Data, Event::DataChanged) if this => DATA_CHANGED,
+                    (Kind::Child, Event::Created | Event::Deleted) if child => CHILDREN_CHANGED,
+                    _ => continue,
+                };
+                return Some((entry.header.zxid.0, name));
+            }
+        }
+        None
+    }
+
+    /// An answer at `zxid`: whatever an armed watch should have told of up to there, it has told.
+    fn none_lost(&mut self, zxid: i64, asked: &Asked, ledger: &Ledger) -> Held {
+        let pending = self.asked.iter().any(|asked| matches!(asked.ask, Ask::SetWatches(..)));
+        let setting = matches!(asked.ask, Ask::SetWatches(..));
+        for ((kind, path), armed) in &self.armed {
+            let Some((at, name)) = Client::first_change(*kind, path, armed.since, zxid, ledger) else { continue };
+            // Not set on this connection yet; or looked at anew, when a znode that came and went again is not missed.
+            if pending || setting && armed.absent {
+                continue;
+            }
+            return hold(false, "WatchesOnceInOrder", || {
+                format!(
+                    "client {} at node {}: {kind:?} watch on {path} since {} missed event {name} of {}; an answer to {:?} at {} came first",
+                    self.id,
+                    self.member + 1,
+                    hex(armed.since),
+                    hex(at),
+                    asked.ask,
+                    hex(zxid)
+                )
+            });
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, zxid: i64, kind: i32, path: String, ledger: &Ledger) -> Held {
+        self.events += 1;
+        self.say(|| format!("event {kind} {path} at {}", hex(zxid)));
+        let me = format!("client {} at node {}", self.id, self.member + 1);
+        let kinds: &[Kind] = match kind {
+            CREATED | DATA_CHANGED => &[Kind::Data],
+            CHILDREN_CHANGED => &[Kind::Child],
+            _ => &[Kind::Data, Kind::Child],
+        };
+        let mut fired = false;
+        for kind_armed in kinds {
+            let key = (*kind_armed, path.clone());
+            let Some(armed) = self.armed.get(&key).copied() else { continue };
+            if zxid < 0 {
+                // Of a watch that was set again: something did change since.
+                let changed = Client::first_change(*kind_armed, &path, armed.since, i64::MAX - 1, ledger).is_some();
+                if changed {
+                    // Both watches on a znode that is gone tell of it.
+                    self.armed.remove(&key);
+                    fired = true;
+                    break;
+                }
+                continue;
+            }
+            let first = Client::first_change(*kind_armed, &path, armed.since, zxid, ledger);
+            if first == Some((zxid, kind)) {
+                self.armed.remove(&key);
+                fired = true;
+            } else if let Some((at, name)) = first {
+                return hold(false, "WatchesOnceInOrder", || {
+                    format!("{me}: event {kind} of {} for {path}, before it {name} of {}", hex(zxid), hex(at))
+                });
+            }
+        }
+        // A watch may have been set by a request whose answer is on its way: no, the answer comes first.
+        hold(fired, "WatchesOnceInOrder", || {
+            format!("{me}: event {kind} of {} for {path}, where no watch was armed", hex(zxid))
+        })?;
+        hold(zxid < 0 || zxid > self.last_zxid, "WatchesOnceInOrder", || {
+            format!("{me}: event {kind} for {path} of {}, and {} was answered before", hex(zxid), hex(self.last_zxid))
+        })
+    }
+}

@@ -1,0 +1,477 @@
+//! What all members together have made final, and the invariants of ZooKeeper's TLA+ over it.
+//!
+//! It is told what each member logs, has durably, takes back and delivers (shows to its clients), and what leaders broadcast. From
+//! the first delivery of each transaction it builds one sequence, which it applies to the reference model of the tree: a
+//! client's answers are compared with that. It shares no code with election, broadcast or the tree.
+//!
+//! | invariant | what is compared |
+//! |---|---|
+//! | Leadership1, Leadership2 | leaders that serve, now and ever, by epoch |
+//! | PrefixConsistency, TotalOrder, Agreement | each delivery with the sequence: same place, same bytes, nothing left out |
+//! | Integrity, LocalPrimaryOrder | each new entry with what the leader of its epoch broadcast, in that order |
+//! | GlobalPrimaryOrder | epochs in the sequence never fall |
+//! | PrimaryIntegrity, LeaderLogCompleteness | what a leader has when it begins, with the sequence then and later |
+//! | CommittedLogDurability | each new entry is durable on a quorum; what was durable is there after a restart |
+//! | ProcessConsistency | a member's deliveries go on where they stopped |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proto::stat::Owner;
+use proto::{Op, SessionId, Txn, TxnHeader, Zxid};
+use tree::model::{Effect, Model};
+
+/// States of the model that are kept, by transactions.
+const STATES_KEPT: usize = 2_000;
+
+/// What does not hold, and how that shows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The invariant.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+/// Nothing, or what does not hold.
+pub type Held = Result<(), Violation>;
+
+/// Fails with this invariant unless it holds.
+pub fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Held {
+    if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}
+
+type Payload = Arc<[u8]>;
+
+/// A transaction that somebody delivered.
+pub struct Entry {
+    /// Its header.
+    pub header: TxnHeader,
+    /// All of it.
+    pub payload: Payload,
+    /// The error that a write failed with, or 0; of a multi the first.
+    pub err: i32,
+    /// What the model says it did.
+    pub effect: Effect,
+    /// Paths that it created, in order.
+    pub created: Vec<String>,
+}
+
+/// What a member has.
+#[derive(Default)]
+struct Log {
+    /// By zxid. Behind a snapshot from a leader, the sequence up to it stands for what the snapshot holds.
+    txns: BTreeMap<i64, Payload>,
+    durable: i64,
+    /// How far it has shown the sequence to clients, in this life.
+    delivered: Option<i64>,
+}
+
+/// What the leader of an epoch did.
+struct Reign {
+    leader: usize,
+    /// The end of its history when it began to broadcast or to serve.
+    initial: Option<i64>,
+    broadcast: Vec<(i64, Payload)>,
+    /// How much of that is in the sequence.
+    delivered: usize,
+}
+
+/// See the module's page.
+pub struct Ledger {
+    entries: Vec<Entry>,
+    by_zxid: BTreeMap<i64, usize>,
+    /// The tree at each zxid.
+    pub model: Model,
+    sessions: BTreeMap<SessionId, i32>,
+    closed: BTreeSet<SessionId>,
+    /// The greatest client number in a transaction, by session.
+    cxids: BTreeMap<SessionId, i32>,
+    logs: Vec<Log>,
+    voters: BTreeSet<usize>,
+    reigns: BTreeMap<i64, Reign>,
+}
+
+/// zxids as people say them.
+pub fn hex(zxid: i64) -> String {
+    format!("{zxid:#x}")
+}
+
+fn epoch(zxid: i64) -> i64 {
+    zxid >> 32
+}
+
+impl Ledger {
+    /// For members of which these vote.
+    pub fn new(members: usize, voters: BTreeSet<usize>) -> Ledger {
+        let mut logs = Vec::new();
+        logs.resize_with(members, Log::default);
+        Ledger {
+            entries: Vec::new(),
+            by_zxid: BTreeMap::new(),
+            model: Model::new(true, false),
+            sessions: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            cxids: BTreeMap::new(),
+            logs,
+            voters,
+            reigns: BTreeMap::new(),
+        }
+    }
+
+    /// The sequence.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The last zxid of the sequence.
+    pub fn last(&self) -> i64 {
+        self.entries.last().map_or(0, |entry| entry.header.zxid.0)
+    }
+
+    /// The entry with this zxid.
+    pub fn entry(&self, zxid: i64) -> Option<&Entry> {
+        self.by_zxid.get(&zxid).map(|at| &self.entries[*at])
+    }
+
+    /// Entries behind one zxid, up to another.
+    pub fn between(&self, after: i64, to: i64) -> impl Iterator<Item = &Entry> {
+        let range = if after < to { self.by_zxid.range(after + 1..=to) } else { self.by_zxid.range(0..0) };
+        range.map(|(_, at)| &self.entries[*at])
+    }
+
+    /// Does a session exist at the end of the sequence?
+    pub fn is_open(&self, session: i64) -> bool {
+        self.sessions.contains_key(&SessionId(session))
+    }
+
+    /// Was it ever opened?
+    pub fn was_opened(&self, session: i64) -> bool {
+        self.is_open(session) || self.closed.contains(&SessionId(session))
+    }
+
+    /// Sessions that exist at the end of the sequence.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
+    // --- logs
+
+    /// A member's log got a transaction.
+    pub fn logged(&mut self, node: usize, zxid: Zxid, payload: Payload) -> Held {
+        let log = &mut self.logs[node];
+        if let Some((last, _)) = log.txns.last_key_value() {
+            let follows = zxid.0 == last + 1 || epoch(zxid.0) > epoch(*last);
+            hold(follows, "ShouldNotBeTriggered", || format!("node {} logs {zxid} behind {}", node + 1, hex(*last)))?;
+        }
+        log.txns.insert(zxid.0, payload);
+        Ok(())
+    }
+
+    /// A member's disk has everything up to here.
+    pub fn durable(&mut self, node: usize, zxid: Zxid) {
+        self.logs[node].durable = self.logs[node].durable.max(zxid.0);
+    }
+
+    /// How much is durable, by what the disk was asked and answered.
+    pub fn durable_of(&self, node: usize) -> i64 {
+        self.logs[node].durable
+    }
+
+    /// The end of a member's log.
+    pub fn logged_of(&self, node: usize) -> i64 {
+        self.logs[node].txns.last_key_value().map_or(0, |(zxid, _)| *zxid)
+    }
+
+    /// How far a member has shown the sequence.
+    pub fn delivered_of(&self, node: usize) -> i64 {
+        self.logs[node].delivered.unwrap_or(0)
+    }
+
+    /// A member took back everything behind `to`.
+    pub fn truncated(&mut self, node: usize, to: i64) -> Held {
+        let delivered = self.logs[node].delivered.unwrap_or(0);
+        let last = self.last_before(delivered);
+        hold(to >= delivered || to == last, "ProcessConsistency", || {
+            format!("node {} delivered {} and truncates to {}", node + 1, hex(delivered), hex(to))
+        })?;
+        let log = &mut self.logs[node];
+        log.txns.split_off(&(to + 1));
+        log.durable = log.durable.min(to);
+        Ok(())
+    }
+
+    /// What a member has before `first` is as `leader` has it, from which it took a snapshot; or as it was before, cut there.
+    pub fn rebased(&mut self, node: usize, leader: Option<usize>, first: i64) -> Held {
+        let delivered = self.logs[node].delivered.unwrap_or(0);
+        let old: BTreeMap<i64, Payload> =
+            std::mem::take(&mut self.logs[node].txns).into_iter().filter(|(z, _)| *z < first).collect();
+        let txns = match leader.filter(|leader| *leader != node) {
+            Some(leader) => {
+                self.logs[leader].txns.range(..first).map(|(zxid, payload)| (*zxid, Arc::clone(payload))).collect()
+            }
+            None => old.clone(),
+        };
+        let end = |txns: &BTreeMap<i64, Payload>| txns.last_key_value().map_or(0, |(zxid, _)| *zxid);
+        let replaced = end(&txns) > end(&old);
+        let last = end(&txns);
+        hold(last >= delivered || last == self.last_before(delivered), "ProcessConsistency", || {
+            format!("node {} delivered {} and goes back to {}", node + 1, hex(delivered), hex(last))
+        })?;
+        let log = &mut self.logs[node];
+        log.txns = txns;
+        // A snapshot is durable when it is taken over.
+        log.durable = if replaced { last } else { log.durable.min(last) };
+        Ok(())
+    }
+
+    /// The last transaction of the sequence up to a zxid, which may be the beginning of an epoch.
+    fn last_before(&self, zxid: i64) -> i64 {
+        self.by_zxid.range(..=zxid).next_back().map_or(0, |(zxid, _)| *zxid)
+    }
+
+    /// A member starts on what its disk holds: everything up to `last`. `fresh`: the disk was replaced.
+    pub fn started(&mut self, node: usize, last: i64, fresh: bool) -> Held {
+        let log = &mut self.logs[node];
+        log.delivered = None;
+        if fresh {
+            *log = Log::default();
+            return Ok(());
+        }
+        hold(last >= log.durable, "CommittedLogDurability", || {
+            format!("node {} had {} durably and starts with {}", node + 1, hex(log.durable), hex(last))
+        })?;
+        log.txns.split_off(&(last + 1));
+        let end = log.txns.last_key_value().map_or(0, |(zxid, _)| *zxid);
+        // The first zxid of an epoch names no transaction; a snapshot may bear it.
+        let names_none = last & 0xFFFF_FFFF == 0 && end < last;
+        hold(end == last || names_none || log.txns.is_empty(), "CommittedLogDurability", || {
+            format!("node {} starts with {}, which it never logged; {} comes before it", node + 1, hex(last), hex(end))
+        })?;
+        // What a restart shows, it has made durable.
+        log.durable = last;
+        if self.logs.len() == 1 {
+            // Alone, it numbers anew what nobody was told of.
+            for reign in self.reigns.values_mut() {
+                reign.broadcast.retain(|(zxid, _)| *zxid <= last);
+            }
+        }
+        Ok(())
+    }
+
+    // --- leaders
+
+    /// A member serves as leader of an epoch, its history ends at `last`.
+    pub fn leads(&mut self, node: usize, epoch_led: i64) -> Held {
+        self.reign(node, epoch_led)?;
+        // Everything that anybody has delivered, it has.
+        let log = &self.logs[node];
+        for entry in &self.entries {
+            let zxid = entry.header.zxid.0;
+            let has = log.txns.get(&zxid).is_some_and(|payload| *payload == entry.payload);
+            hold(has, "LeaderLogCompleteness", || {
+                format!("node {} leads epoch {epoch_led} without {}, which was delivered", node + 1, hex(zxid))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reign(&mut self, node: usize, epoch_led: i64) -> Result<&mut Reign, Violation> {
+        let before = self.logs[node].txns.range(..epoch_led << 32).next_back().map_or(0, |(zxid, _)| *zxid);
+        let reign = self.reigns.entry(epoch_led).or_insert_with(|| Reign {
+            leader: node,
+            initial: None,
+            broadcast: Vec::new(),
+            delivered: 0,
+        });
+        hold(reign.leader == node, "Leadership2", || {
+            format!("epoch {epoch_led} is led by node {} and by node {}", reign.leader + 1, node + 1)
+        })?;
+        reign.initial.get_or_insert(before);
+        Ok(reign)
+    }
+
+    /// A leader broadcasts: the first time that a transaction of its own shows anywhere.
+    pub fn broadcast(&mut self, node: usize, zxid: Zxid, payload: &Payload) -> Held {
+        let of = epoch(zxid.0);
+        let first = self.reigns.get(&of).is_none_or(|reign| reign.broadcast.is_empty());
+        let reign = self.reign(node, of)?;
+        if let Some((last, _)) = reign.broadcast.last() {
+            if let Some((_, known)) = reign.broadcast.iter().rev().find(|(known, _)| *known == zxid.0) {
+                return hold(known == payload, "LocalPrimaryOrder", || {
+                    format!("two transactions of zxid {zxid} from node {}", node + 1)
+                });
+            }
+            let last = *last;
+            hold(zxid.0 == last + 1, "LocalPrimaryOrder", || {
+                format!("node {} broadcasts {zxid} behind {}", node + 1, hex(last))
+            })?;
+        }
+        reign.broadcast.push((zxid.0, Arc::clone(payload)));
+        if first {
+            let log = &self.logs[node];
+            for entry in self.entries.iter().filter(|entry| epoch(entry.header.zxid.0) < of) {
+                let has = log.txns.get(&entry.header.zxid.0).is_some_and(|payload| *payload == entry.payload);
+                hold(has, "PrimaryIntegrity", || {
+                    format!("node {} broadcasts {zxid} without {}", node + 1, entry.header.zxid)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Members that serve as leaders now, with their epochs.
+    pub fn leaders_now(&self, leaders: &[(usize, i64)]) -> Held {
+        for (at, (node, of)) in leaders.iter().enumerate() {
+            let twin = leaders[..at].iter().find(|(_, other)| other == of);
+            hold(twin.is_none(), "Leadership1", || {
+                format!("node {} and node {} lead epoch {of}", node + 1, twin.map_or(0, |(node, _)| node + 1))
+            })?;
+        }
+        Ok(())
+    }
+
+    // --- deliveries
+
+    /// A member shows everything up to `to` to its clients.
+    pub fn delivers(&mut self, node: usize, to: i64) -> Held {
+        let from = match self.logs[node].delivered {
+            Some(from) => {
+                hold(to >= from, "ProcessConsistency", || {
+                    format!("node {} delivered {} and now {}", node + 1, hex(from), hex(to))
+                })?;
+                from
+            }
+            // In its first life or in a later one: what it begins with counts from the start.
+            None => 0,
+        };
+        let first = self.logs[node].delivered.is_none();
+        self.logs[node].delivered = Some(to);
+        if to == from && !first || to == 0 {
+            return Ok(());
+        }
+        let new: Vec<(i64, Payload)> =
+            self.logs[node].txns.range(from + 1..=to).map(|(zxid, payload)| (*zxid, Arc::clone(payload))).collect();
+        let mut at = self.by_zxid.range(from + 1..).next().map_or(self.entries.len(), |(_, at)| *at);
+        for (zxid, payload) in new {
+            if let Some(entry) = self.entries.get(at) {
+                let expected = entry.header.zxid.0;
+                hold(zxid == expected, "TotalOrder", || {
+                    format!("node {} delivers {} where others have delivered {}", node + 1, hex(zxid), hex(expected))
+                })?;
+                hold(payload == entry.payload, "PrefixConsistency", || {
+                    format!("node {} delivers another transaction under {} than others", node + 1, hex(zxid))
+                })?;
+            } else {
+                self.push(node, zxid, payload)?;
+            }
+            at += 1;
+        }
+        let left_out = self.entries.get(at).filter(|entry| entry.header.zxid.0 <= to);
+        hold(left_out.is_none(), "Agreement", || {
+            format!(
+                "node {} delivers up to {} without {}",
+                node + 1,
+                hex(to),
+                hex(left_out.map_or(0, |e| e.header.zxid.0))
+            )
+        })
+    }
+
+    fn push(&mut self, node: usize, zxid: i64, payload: Payload) -> Held {
+        let last = self.last();
+        hold(epoch(zxid) >= epoch(last), "GlobalPrimaryOrder", || {
+            format!("node {} delivers {} behind {}", node + 1, hex(zxid), hex(last))
+        })?;
+        // Whoever led it broadcast it, and nothing of his before it is left out.
+        let reign = self.reigns.get_mut(&epoch(zxid));
+        let sent = reign.as_ref().is_some_and(|reign| reign.broadcast.iter().any(|(z, p)| *z == zxid && *p == payload));
+        hold(sent, "Integrity", || format!("node {} delivers {}, which nobody broadcast", node + 1, hex(zxid)))?;
+        let reign = reign.expect("it was there");
+        let next = reign.broadcast.get(reign.delivered).map(|(zxid, _)| *zxid);
+        hold(next == Some(zxid), "LocalPrimaryOrder", || {
+            format!("node {} delivers {} before {}", node + 1, hex(zxid), hex(next.unwrap_or(0)))
+        })?;
+        reign.delivered += 1;
+        for (later, reign) in self.reigns.range(epoch(zxid) + 1..) {
+            let known = reign.initial.is_none_or(|initial| initial >= zxid);
+            hold(known, "PrimaryIntegrity", || {
+                format!("{} is delivered, and the leader of epoch {later} began without it", hex(zxid))
+            })?;
+        }
+        let has = |log: &Log| log.durable >= zxid && log.txns.get(&zxid).is_some_and(|p| *p == payload);
+        let durable: Vec<usize> = self.voters.iter().copied().filter(|voter| has(&self.logs[*voter])).collect();
+        hold(durable.len() > self.voters.len() / 2, "CommittedLogDurability", || {
+            let names: Vec<usize> = durable.iter().map(|node| node + 1).collect();
+            format!("node {} delivers {}, which is durable on {names:?} only", node + 1, hex(zxid))
+        })?;
+        self.apply(zxid, payload)
+    }
+
+    fn apply(&mut self, zxid: i64, payload: Payload) -> Held {
+        let record = wal::decode(&payload).map_err(|error| Violation {
+            invariant: "ShouldNotBeTriggered",
+            what: format!("{} is no transaction: {error:?}", hex(zxid)),
+        })?;
+        let header = record.header;
+        let session = header.session;
+        let effect = self.model.apply(&header, &record.txn);
+        match &record.txn {
+            Txn::CreateSession { timeout_ms } => _ = self.sessions.insert(session, *timeout_ms),
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&session);
+                self.closed.insert(session);
+            }
+            _ => {}
+        }
+        // Requests of one session come in the order in which its client made them. Those that failed may have come late: they
+        // were refused because the session had moved.
+        let failed = record.txn.is_error();
+        let cxid = header.cxid.0;
+        if cxid > 0 && header.op != Op::CreateSession {
+            let last = self.cxids.entry(session).or_insert(0);
+            hold(failed || cxid > *last, "SessionFifo", || {
+                format!("request {cxid} of session {session} comes behind its {last}, as {}", hex(zxid))
+            })?;
+            *last = cxid.max(*last);
+        }
+        let owned = |owner| matches!(owner, Owner::Session(id) if id == session);
+        if !self.sessions.contains_key(&session) {
+            let left = self.model.owned(owned).into_iter().next().map(str::to_owned);
+            hold(left.is_none(), "EphemeralsEndWithTheirSession", || {
+                format!(
+                    "{} of session {session}, which does not exist, is there at {}",
+                    left.unwrap_or_default(),
+                    hex(zxid)
+                )
+            })?;
+        }
+        // Each costs a walk over the whole model.
+        if let Some(digest) = record.digest.filter(|_| zxid % 8 == 0) {
+            let found = self.model.now().digest();
+            hold(digest.tree == found, "Digests", || {
+                format!("{} says that the tree has the digest {:#x}, the model has {found:#x}", hex(zxid), digest.tree)
+            })?;
+        }
+        if zxid % 64 == 0 {
+            // Nobody is so far behind, and still read from.
+            let old = self.entries.len().checked_sub(STATES_KEPT).map(|at| self.entries[at].header.zxid);
+            old.into_iter().for_each(|zxid| self.model.forget_before(zxid));
+        }
+        let err = effect.results.iter().map(|(err, _)| *err).find(|err| *err != 0).unwrap_or(0);
+        let created = created(&record.txn);
+        self.by_zxid.insert(zxid, self.entries.len());
+        self.entries.push(Entry { header, payload: Arc::clone(&payload), err, effect, created });
+        Ok(())
+    }
+}
+
+fn created(txn: &Txn<'_>) -> Vec<String> {
+    match txn {
+        Txn::Create { path, .. } | Txn::CreateContainer { path, .. } | Txn::CreateTtl { path, .. } => {
+            vec![path.to_string()]
+        }
+        Txn::Multi { members } => members.iter().flat_map(|(_, member)| created(member)).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,293 @@
+//! Reads along on the links between members, by the contract alone (peer-protocol.md §2, §3, §5, §8): for the trace, and to judge that
+//! nobody says what he must not.
+//!
+//! One [`Sniffer`] for each direction of each link; bytes come in any pieces. A member of ours is honest and so are all others in a run:
+//! what cannot be read, or comes out of turn, is a violation ("ShouldNotBeTriggered").
+
+use std::collections::VecDeque;
+
+use proto::{Decode, JuteError, Reader};
+
+/// What one message says, in short.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// The first message of an election link: sid and address.
+    Hello(i64, String),
+    /// A vote.
+    Vote {
+        /// 0 looking, 1 following, 2 leading, 3 observing.
+        state: i32,
+        /// Who should lead.
+        leader: i64,
+        /// His last zxid.
+        zxid: i64,
+        /// The sender's round.
+        round: i64,
+        /// His epoch.
+        epoch: i64,
+    },
+    /// A packet: type, zxid, data.
+    Packet(i32, i64, Option<Vec<u8>>),
+    /// So many bytes of a snapshot ended.
+    Snapshot(usize),
+}
+
+/// Names of packet types.
+pub fn name(kind: i32) -> &'static str {
+    match kind {
+        1 => "REQUEST",
+        2 => "PROPOSAL",
+        3 => "ACK",
+        4 => "COMMIT",
+        5 => "PING",
+        6 => "REVALIDATE",
+        7 => "SYNC",
+        8 => "INFORM",
+        9 => "COMMITANDACTIVATE",
+        10 => "NEWLEADER",
+        11 => "FOLLOWERINFO",
+        12 => "UPTODATE",
+        13 => "DIFF",
+        14 => "TRUNC",
+        15 => "SNAP",
+        16 => "OBSERVERINFO",
+        17 => "LEADERINFO",
+        18 => "ACKEPOCH",
+        19 => "INFORMANDACTIVATE",
+        _ => "?",
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Said::Hello(sid, address) => write!(f, "hello of {sid} at {address}"),
+            Said::Vote { state, leader, zxid, round, epoch } => {
+                let state = ["LOOKING", "FOLLOWING", "LEADING", "OBSERVING"].get(*state as usize).unwrap_or(&"?");
+                write!(f, "{state} votes {leader} zxid {zxid:#x} round {round} epoch {epoch}")
+            }
+            Said::Packet(kind, zxid, data) => {
+                write!(f, "{} {zxid:#x}", name(*kind))?;
+                data.as_ref().map_or(Ok(()), |data| write!(f, " +{}", data.len()))
+            }
+            Said::Snapshot(bytes) => write!(f, "snapshot of {bytes} bytes"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Hello,
+    Votes,
+    Packets,
+    Snapshot,
+}
+
+/// One direction of one link.
+#[derive(Debug)]
+pub struct Sniffer {
+    mode: Mode,
+    bytes: Vec<u8>,
+}
+
+impl Sniffer {
+    /// Of an election link; `asked`: the direction of whoever connected, who says hello.
+    pub fn election(asked: bool) -> Sniffer {
+        Sniffer { mode: if asked { Mode::Hello } else { Mode::Votes }, bytes: Vec::new() }
+    }
+
+    /// Of a quorum link.
+    pub fn quorum() -> Sniffer {
+        Sniffer { mode: Mode::Packets, bytes: Vec::new() }
+    }
+
+    /// Bytes come; answers what they complete.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Vec<Said>, String> {
+        self.bytes.extend_from_slice(bytes);
+        let mut said = Vec::new();
+        loop {
+            let mut r = Reader::with_limit(&self.bytes, 64 << 20);
+            let read = match self.mode {
+                Mode::Hello => hello(&mut r),
+                Mode::Votes => vote(&mut r),
+                Mode::Packets => packet(&mut r),
+                Mode::Snapshot => snapshot(&mut r, self.bytes.len()),
+            };
+            match read {
+                Ok(one) => {
+                    let left = r.rest().len();
+                    self.bytes.drain(..self.bytes.len() - left);
+                    self.mode = match (self.mode, &one) {
+                        (Mode::Hello, _) => Mode::Votes,
+                        (_, Said::Packet(15, ..)) => Mode::Snapshot,
+                        (Mode::Snapshot, _) => Mode::Packets,
+                        (mode, _) => mode,
+                    };
+                    said.push(one);
+                }
+                Err(JuteError::Short) => return Ok(said),
+                Err(error) => return Err(format!("{error:?} in {:?}", self.mode)),
+            }
+        }
+    }
+}
+
+fn hello(r: &mut Reader<'_>) -> Result<Said, JuteError> {
+    _ = r.long()?;
+    let sid = r.long()?;
+    let address = r.buffer()?.unwrap_or_default();
+    Ok(Said::Hello(sid, String::from_utf8_lossy(address).into_owned()))
+}
+
+fn vote(r: &mut Reader<'_>) -> Result<Said, JuteError> {
+    let message = r.buffer()?.unwrap_or_default();
+    let mut m = Reader::new(message);
+    Ok(Said::Vote { state: m.int()?, leader: m.long()?, zxid: m.long()?, round: m.long()?, epoch: m.long()? })
+}
+
+fn packet(r: &mut Reader<'_>) -> Result<Said, JuteError> {
+    let (kind, zxid) = (r.int()?, r.long()?);
+    let data = r.buffer()?.map(<[u8]>::to_vec);
+    let ids = r.int()?;
+    for _ in 0..ids.max(0) {
+        _ = r.string()?;
+        _ = r.string()?;
+    }
+    Ok(Said::Packet(kind, zxid, data))
+}
+
+/// The body of a snapshot (disk-formats.md §6), and the word behind it.
+fn snapshot(r: &mut Reader<'_>, length: usize) -> Result<Said, JuteError> {
+    for _ in 0..r.int()? {
+        _ = (r.long()?, r.int()?);
+    }
+    for _ in 0..r.int()? {
+        _ = r.long()?;
+        for _ in 0..r.int()?.max(0) {
+            _ = proto::Acl::decode(r)?;
+        }
+    }
+    loop {
+        let path = r.string()?;
+        if path == "/" {
+            break;
+        }
+        _ = (r.buffer()?, r.long()?);
+        // A stat as stored: six longs, three ints.
+        for _ in 0..6 {
+            _ = r.long()?;
+        }
+        for _ in 0..3 {
+            _ = r.int()?;
+        }
+    }
+    _ = r.string()?;
+    Ok(Said::Snapshot(length - r.rest().len()))
+}
+
+/// What has been said on one quorum link: both directions, and what follows from it.
+#[derive(Debug)]
+pub struct Conversation {
+    /// From the learner, from the leader.
+    sides: [Sniffer; 2],
+    /// As LEADERINFO said it.
+    epoch: Option<i64>,
+    /// The end of what the leader has sent as proposals, and what of it is not committed.
+    proposed: Option<i64>,
+    open: VecDeque<i64>,
+    /// NEWLEADER was said.
+    synced: bool,
+    /// UPTODATE was said.
+    up: bool,
+    acked: i64,
+}
+
+/// What a judge must know of the member that speaks.
+pub struct Speaker {
+    /// Its log is durable up to here, as its disk was asked and has answered.
+    pub durable: i64,
+    /// Accepted and current epoch.
+    pub epochs: (i64, i64),
+}
+
+impl Default for Conversation {
+    fn default() -> Conversation {
+        Conversation {
+            sides: [Sniffer::quorum(), Sniffer::quorum()],
+            epoch: None,
+            proposed: None,
+            open: VecDeque::new(),
+            synced: false,
+            up: false,
+            acked: 0,
+        }
+    }
+}
+
+impl Conversation {
+    /// The leader (`leads`) or the learner says something.
+    pub fn hear(&mut self, leads: bool, bytes: &[u8], speaker: &Speaker) -> Result<Vec<Said>, String> {
+        let said = self.sides[usize::from(leads)].read(bytes)?;
+        for one in &said {
+            if let Said::Packet(kind, zxid, data) = one {
+                let fine =
+                    if leads { self.leader(*kind, *zxid, data.is_some()) } else { self.learner(*kind, *zxid, speaker) };
+                fine.map_err(|rule| format!("{one}: {rule}"))?;
+            }
+        }
+        Ok(said)
+    }
+
+    fn leader(&mut self, kind: i32, zxid: i64, data: bool) -> Result<(), &'static str> {
+        let rule = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(rule) };
+        match kind {
+            17 => {
+                rule(self.epoch.is_none() && zxid & 0xFFFF_FFFF == 0, "one LEADERINFO, with an epoch")?;
+                self.epoch = Some(zxid >> 32);
+            }
+            2 | 8 => {
+                rule(
+                    data && self.proposed.is_none_or(|last| zxid == last + 1 || zxid >> 32 > last >> 32),
+                    "proposals have no gaps",
+                )?;
+                self.proposed = Some(zxid);
+                if kind == 2 {
+                    self.open.push_back(zxid);
+                } else {
+                    rule(self.synced, "an INFORM stands behind NEWLEADER")?;
+                }
+            }
+            4 => rule(self.open.pop_front() == Some(zxid), "a COMMIT is for the oldest open proposal")?,
+            10 => {
+                rule(!self.synced && self.epoch == Some(zxid >> 32), "one NEWLEADER, of the epoch of LEADERINFO")?;
+                self.synced = true;
+            }
+            12 => {
+                rule(self.synced && !self.up, "one UPTODATE, behind NEWLEADER")?;
+                self.up = true;
+            }
+            13..=15 => rule(!self.synced && self.proposed.is_none(), "the history begins with DIFF, TRUNC or SNAP")?,
+            5..=7 => {}
+            _ => rule(false, "a leader does not say that")?,
+        }
+        Ok(())
+    }
+
+    fn learner(&mut self, kind: i32, zxid: i64, speaker: &Speaker) -> Result<(), &'static str> {
+        let rule = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(rule) };
+        match kind {
+            3 if zxid & 0xFFFF_FFFF == 0 => {
+                rule(self.epoch == Some(zxid >> 32), "an ACK of NEWLEADER bears its epoch")?;
+                rule(speaker.epochs.1 == zxid >> 32, "the epoch is durable before NEWLEADER is acknowledged")
+            }
+            3 => {
+                rule(zxid > self.acked, "acknowledgements grow")?;
+                self.acked = zxid;
+                rule(speaker.durable >= zxid, "nothing is acknowledged before it is durable")
+            }
+            18 => rule(Some(speaker.epochs.0) == self.epoch, "the accepted epoch is durable before it is acknowledged"),
+            1 | 5 | 6 | 11 | 16 => Ok(()),
+            _ => Err("a learner does not say that"),
+        }
+    }
+}

@@ -1,0 +1,1106 @@
+//! A run: members, clients and network under one agenda, with faults, judged at every step.
+//!
+//! First faults strike, and only safety is judged. Then they end, everybody who may come back does, and what is left must come to life:
+//! elect, commit and serve within a bound ([`Simulation::run`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use host::Disk;
+use host::MemoryDisk;
+use host::memory::Names;
+use pipeline::Now;
+use proto::Millis;
+use quorum::peer::{PeerState, Phase};
+
+use crate::agenda::{Agenda, MS, Micros, SECOND};
+use crate::client::{Client, Common, Want};
+use crate::dice::Dice;
+use crate::ledger::{Held, Ledger, Violation, hex, hold};
+use crate::network::{End, Network, Place, Port, Report};
+use crate::node::{Act, DiskFaults, Moved, Node, NodeSettings, Wake};
+use crate::plan::{Fault, Plan};
+use crate::sniff::{Conversation, Sniffer, Speaker};
+use crate::view::{LinkView, MemberView};
+
+/// Machines' clocks when a run begins: monotonic, and what the wall clock is ahead.
+const MONO_MS: i64 = 1_000_000;
+const WALL_AHEAD_MS: i64 = 1_700_000_000_000;
+/// A connection that nobody answers fails after so long, for clients.
+const CLIENT_CONNECT: Micros = 1_000 * MS;
+/// Steps of one run, at most.
+const STEPS_MAX: u64 = 20_000_000;
+
+/// What is on the agenda.
+#[derive(Debug)]
+enum Event {
+    Node(usize, u64, Wake),
+    Deliver(End),
+    /// Somebody asks for a connection.
+    Knock(Knock),
+    /// Whoever asked hears of it.
+    Connected(Asker, End),
+    ConnectFailed(Asker),
+    Client(usize),
+    /// The next fault.
+    Fault,
+    /// A fault is over.
+    Over(Cure),
+    Boot(usize),
+    /// The process of a machine goes on.
+    Resume(usize, u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Knock {
+    asker: Asker,
+    to: usize,
+    port: Port,
+    until: Micros,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Asker {
+    /// A member, in this life, under this ticket.
+    Node(usize, u64, u64),
+    Client(usize),
+}
+
+#[derive(Debug)]
+enum Cure {
+    Ways(Vec<(Place, Place)>),
+    Weather,
+    Capacity(usize),
+    Speed(usize),
+}
+
+struct Machine {
+    settings: NodeSettings,
+    good_delay: (Micros, Micros),
+    disk: MemoryDisk,
+    faults: DiskFaults,
+    node: Option<Box<Node>>,
+    /// Grows with each start.
+    life: u64,
+    /// Does the machine answer at all?
+    powered: bool,
+    boot_due: bool,
+    /// What the wall clock is ahead of the monotonic one.
+    wall_ahead: i64,
+    /// What this machine's monotonic clock is ahead of the agenda's.
+    mono_ahead: i64,
+    paused: Option<Vec<Input>>,
+    crash_after: Option<u64>,
+    fresh: bool,
+    state: Option<PeerState>,
+    epochs: (i64, i64),
+}
+
+impl Machine {
+    /// Did somebody make its disk fail, or is it full? Then the process may end.
+    fn is_excused(&self) -> bool {
+        self.faults.struck() > 0 || self.disk.free_bytes(Path::new("/")).is_ok_and(|free| free < u64::MAX)
+    }
+}
+
+/// What waits for a process that stands still.
+enum Input {
+    Wake(Wake),
+    Report(Port, Report),
+    Accepted(Port, End),
+    Connected(u64, End),
+    ConnectFailed(u64),
+}
+
+/// What happened, in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Faults that struck, by class.
+    pub faults: BTreeMap<String, u64>,
+    /// Events of the agenda.
+    pub steps: u64,
+    /// Transactions delivered.
+    pub txns: u64,
+    /// Writes answered.
+    pub writes: u64,
+    /// Reads answered.
+    pub reads: u64,
+    /// Events that clients got.
+    pub events: u64,
+    /// Starts of processes.
+    pub starts: u64,
+    /// Reigns.
+    pub reigns: u64,
+    /// Virtual time.
+    pub micros: Micros,
+    /// From the end of the faults until everybody was served.
+    pub recovery: Micros,
+}
+
+/// See the module's page.
+pub struct Simulation {
+    /// What it was made from.
+    pub plan: Plan,
+    agenda: Agenda<Event>,
+    network: Network,
+    machines: Vec<Machine>,
+    clients: Vec<Client>,
+    common: Common,
+    talks: BTreeMap<u64, Conversation>,
+    votes: BTreeMap<End, Sniffer>,
+    /// What is judged against.
+    pub ledger: Ledger,
+    dice: Dice,
+    counts: Counts,
+    calm: bool,
+    /// Readable lines, if wanted.
+    pub trace: Option<Vec<String>>,
+}
+
+impl Simulation {
+    /// The world of a plan, before anything happened.
+    pub fn new(plan: Plan) -> Simulation {
+        let dice = Dice::new(plan.seed, 0x0F0A);
+        let network = Network::new(plan.weather.clone(), Dice::new(plan.seed, 0x2E7));
+        let ledger = Ledger::new(plan.members(), (0..plan.voters).collect::<BTreeSet<_>>());
+        let mut agenda = Agenda::default();
+        let mut machines = Vec::new();
+        for number in 0..plan.members() {
+            let settings = NodeSettings {
+                sid: number as i64 + 1,
+                shards: plan.shards,
+                tick_ms: plan.tick_ms,
+                snap_count: plan.snap_count,
+                write_delay: plan.write_delay,
+                view: plan.view(),
+                history_max: plan.history_max,
+                init_limit: 10,
+                sync_limit: 5,
+                force_snapshot_sync: plan.force_snapshot_sync,
+                leader_serves: plan.leader_serves,
+            };
+            machines.push(Machine {
+                good_delay: plan.write_delay,
+                settings,
+                disk: MemoryDisk::new(),
+                faults: DiskFaults::default(),
+                node: None,
+                life: 0,
+                powered: true,
+                boot_due: true,
+                wall_ahead: WALL_AHEAD_MS + dice.below(2_000) as i64,
+                mono_ahead: MONO_MS + dice.below(5_000_000) as i64,
+                paused: None,
+                crash_after: None,
+                fresh: true,
+                state: None,
+                epochs: (0, 0),
+            });
+            agenda.at(dice.below(500) * MS, Event::Boot(number));
+        }
+        let clients = plan.clients.iter().enumerate();
+        let clients: Vec<Client> = clients
+            .map(|(id, settings)| Client::new(id, settings.clone(), Dice::new(plan.seed, 0xC11E + id as u64)))
+            .collect();
+        for id in 0..clients.len() {
+            agenda.at(dice.below(1_000) * MS, Event::Client(id));
+        }
+        agenda.at(plan.fault_pause, Event::Fault);
+        Simulation {
+            plan,
+            agenda,
+            network,
+            machines,
+            clients,
+            common: Common::default(),
+            talks: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            ledger,
+            dice,
+            counts: Counts::default(),
+            calm: false,
+            trace: None,
+        }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Micros {
+        self.agenda.now()
+    }
+
+    /// What happened until now.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts.clone();
+        counts.txns = self.ledger.entries().len() as u64;
+        counts.writes = self.clients.iter().map(|client| client.writes).sum();
+        counts.reads = self.clients.iter().map(|client| client.reads).sum();
+        counts.events = self.clients.iter().map(|client| client.events).sum();
+        counts.micros = self.now();
+        counts
+    }
+
+    /// Lines are wanted from now on.
+    pub fn trace(&mut self) {
+        self.trace = Some(Vec::new());
+        self.clients.iter_mut().for_each(|client| client.tracing = true);
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        if let Some(lines) = &mut self.trace {
+            lines.push(format!("{:>11.6} {}", now as f64 / SECOND as f64, line()));
+        }
+    }
+
+    /// The whole run. Answers what does not hold, if anything.
+    pub fn run(&mut self) -> Held {
+        let end = self.plan.faults_end;
+        self.until(end, |_| false)?;
+        self.end_faults();
+        let began = self.now();
+        let bound = self.bound();
+        self.say(|| "--- the faults have ended".to_owned());
+        let alive = |world: &Simulation| {
+            world.clients.iter().filter(|client| !client.mute).all(|client| client.wrote_at > began)
+                && world.machines.iter().all(|machine| machine.node.is_some() || !machine.boot_due)
+        };
+        self.until(began + bound, alive)?;
+        self.counts.recovery = self.now() - began;
+        let late: Vec<String> = self
+            .clients
+            .iter()
+            .filter(|client| !client.mute && client.wrote_at <= began)
+            .map(|client| client.describe())
+            .collect();
+        hold(late.is_empty(), "Liveness", || {
+            format!("{} ms after the faults ended, clients cannot write: {late:?}", bound / MS)
+        })?;
+        // A while of ordinary life.
+        let more = self.now() + 2 * SECOND;
+        self.until(more, |_| false)?;
+        // Everybody falls silent, and all members come to the same end.
+        self.clients.iter_mut().for_each(|client| client.idle = true);
+        let bound = self.now() + self.bound();
+        self.until(bound, |world| world.is_even() && !world.is_refused_open())?;
+        hold(!self.is_refused_open(), "Liveness", || {
+            format!("of sessions that were refused, {:x?} still exist", self.common.refused)
+        })?;
+        hold(self.is_even(), "Liveness", || {
+            let at: Vec<String> = self.up().map(|node| hex(self.ledger.delivered_of(node))).collect();
+            format!("members that live do not come to the same end: {at:?}")
+        })
+    }
+
+    fn up(&self) -> impl Iterator<Item = usize> {
+        (0..self.machines.len()).filter(|node| self.machines[*node].node.is_some())
+    }
+
+    fn is_even(&self) -> bool {
+        let last = self.ledger.last();
+        self.up().all(|node| self.ledger.delivered_of(node) == last && self.ledger.logged_of(node) <= last)
+    }
+
+    fn is_refused_open(&self) -> bool {
+        self.common.refused.iter().any(|session| self.ledger.is_open(*session))
+    }
+
+    /// How long recovery may take.
+    fn bound(&self) -> Micros {
+        let tick = self.plan.tick_ms as Micros * MS;
+        60 * SECOND + 40 * tick
+    }
+
+    fn until(&mut self, end: Micros, mut done: impl FnMut(&Simulation) -> bool) -> Held {
+        while self.agenda.next_at().is_some_and(|at| at <= end) {
+            self.step()?;
+            if self.counts.steps.is_multiple_of(64) && done(self) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One event of the agenda. False: there is none.
+    pub fn step(&mut self) -> Result<bool, Violation> {
+        let Some(event) = self.agenda.take_next() else { return Ok(false) };
+        self.counts.steps += 1;
+        hold(self.counts.steps < STEPS_MAX, "Liveness", || "the run does not come to an end".to_owned())?;
+        match event {
+            Event::Node(node, life, wake) => {
+                if self.is_life(node, life) {
+                    self.hand(node, Input::Wake(wake))?;
+                }
+            }
+            Event::Deliver(end) => self.deliver(end)?,
+            Event::Knock(knock) => self.knock(knock)?,
+            Event::Connected(asker, end) => match asker {
+                Asker::Client(id) => {
+                    let now = self.now();
+                    if !self.clients[id].connected(end, now) {
+                        self.close(end);
+                    }
+                    self.client_wants(id);
+                }
+                Asker::Node(node, life, ticket) => {
+                    if self.is_life(node, life) {
+                        self.hand(node, Input::Connected(ticket, end))?;
+                    } else {
+                        self.close(end);
+                    }
+                }
+            },
+            Event::ConnectFailed(asker) => match asker {
+                Asker::Client(id) => {
+                    let now = self.now();
+                    self.clients[id].connect_failed(now);
+                    self.client_wants(id);
+                }
+                Asker::Node(node, life, ticket) => {
+                    if self.is_life(node, life) {
+                        self.hand(node, Input::ConnectFailed(ticket))?;
+                    }
+                }
+            },
+            Event::Client(id) => {
+                let now = self.now();
+                self.clients[id].wake(now, &self.common);
+                self.client_wants(id);
+            }
+            Event::Fault => {
+                if !self.calm {
+                    self.fault()?;
+                    let pause = self.dice.between(10 * MS, self.plan.fault_pause);
+                    self.agenda.after(pause, Event::Fault);
+                }
+            }
+            Event::Over(cure) => self.cure(cure),
+            Event::Boot(node) => self.boot(node)?,
+            Event::Resume(node, life) => {
+                if self.is_life(node, life) {
+                    self.resume(node)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_life(&self, node: usize, life: u64) -> bool {
+        self.machines[node].life == life && self.machines[node].node.is_some()
+    }
+
+    // --- the network
+
+    fn deliver(&mut self, end: End) -> Held {
+        let now = self.now();
+        let lives: Vec<Option<u64>> = self.machines.iter().map(|m| m.powered.then_some(m.life)).collect();
+        let life = |place: Place| match place {
+            Place::Node(node) => lives[node],
+            Place::Client(_) => Some(0),
+        };
+        let (reports, again) = self.network.deliver(end, now, life);
+        if let Some(at) = again {
+            self.agenda.at(at, Event::Deliver(end));
+        }
+        for (place, port, report) in reports {
+            self.report(place, port, report)?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, place: Place, port: Port, report: Report) -> Held {
+        let (Report::Bytes(end, _) | Report::Closed(end) | Report::Drained(end, _)) = &report;
+        let end = *end;
+        match place {
+            Place::Client(id) => {
+                let now = self.now();
+                match report {
+                    Report::Bytes(_, bytes) => {
+                        self.clients[id].received(end, &bytes, now, &self.ledger, &mut self.common)?;
+                    }
+                    Report::Closed(_) => self.clients[id].closed(end, now),
+                    Report::Drained(..) => {}
+                }
+                self.client_wants(id);
+            }
+            Place::Node(node) => self.hand(node, Input::Report(port, report))?,
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, end: End) {
+        let now = self.now();
+        if let Some(at) = self.network.close(end, now) {
+            self.agenda.at(at, Event::Deliver(end));
+        }
+    }
+
+    fn send(&mut self, end: End, bytes: Vec<u8>) {
+        let now = self.now();
+        if let Some(at) = self.network.send(end, bytes, now) {
+            self.agenda.at(at, Event::Deliver(end));
+        }
+    }
+
+    fn knock(&mut self, knock: Knock) -> Held {
+        let now = self.now();
+        let (from, life) = match knock.asker {
+            Asker::Node(node, life, _) => (Place::Node(node), life),
+            Asker::Client(id) => (Place::Client(id), 0),
+        };
+        if let Asker::Node(node, life, _) = knock.asker
+            && !self.is_life(node, life)
+        {
+            return Ok(());
+        }
+        let to = Place::Node(knock.to);
+        let machine = &self.machines[knock.to];
+        let silent = !machine.powered || self.network.is_cut(from, to) || self.network.is_cut(to, from);
+        let back = self.network.delay();
+        if silent {
+            // The first packet is sent again, further and further apart.
+            let again = now + 200 * MS;
+            if again >= knock.until {
+                self.agenda.at(knock.until, Event::ConnectFailed(knock.asker));
+            } else {
+                self.agenda.at(again, Event::Knock(knock));
+            }
+        } else if machine.node.is_none() {
+            self.agenda.after(back, Event::ConnectFailed(knock.asker));
+        } else {
+            let there = machine.life;
+            let heard = now + back;
+            let (asked, accepted) = self.network.connect(knock.port, [(from, life), (to, there)], heard);
+            self.agenda.at(heard, Event::Connected(knock.asker, asked));
+            self.hand(knock.to, Input::Accepted(knock.port, accepted))?;
+        }
+        Ok(())
+    }
+
+    fn client_wants(&mut self, id: usize) {
+        for want in self.clients[id].take_wants() {
+            match want {
+                Want::Connect(member) => {
+                    let until = self.now() + CLIENT_CONNECT;
+                    let knock = Knock { asker: Asker::Client(id), to: member, port: Port::Client, until };
+                    let delay = self.network.delay();
+                    self.agenda.after(delay, Event::Knock(knock));
+                }
+                Want::Send(end, bytes) => self.send(end, bytes),
+                Want::Close(end) => self.close(end),
+                Want::Wake(after) => self.agenda.after(after, Event::Client(id)),
+            }
+        }
+        for line in std::mem::take(&mut self.clients[id].said) {
+            self.say(|| format!("client {id} {line}"));
+        }
+    }
+
+    // --- members
+
+    fn clock(&self, node: usize) -> Now {
+        let machine = &self.machines[node];
+        let mono = (self.now() / MS) as i64 + machine.mono_ahead;
+        Now { wall: Millis(mono + machine.wall_ahead), mono: Millis(mono) }
+    }
+
+    fn boot(&mut self, node: usize) -> Held {
+        if self.machines[node].node.is_some() || !self.machines[node].boot_due {
+            return Ok(());
+        }
+        let (now, at) = (self.clock(node), self.now());
+        let seed = self.dice.any();
+        let machine = &mut self.machines[node];
+        machine.powered = true;
+        machine.life += 1;
+        let fresh = std::mem::take(&mut machine.fresh);
+        let started = Node::start(&machine.settings, &machine.disk, &machine.faults, seed, now, at);
+        self.counts.starts += 1;
+        match started {
+            Ok(started) => {
+                let last = started.last().0;
+                self.machines[node].node = Some(Box::new(started));
+                self.say(|| format!("node {} starts, its log ends at {}", node + 1, hex(last)));
+                self.ledger.started(node, last, fresh)?;
+                self.after_node(node, 0)
+            }
+            Err(error) => {
+                self.say(|| format!("node {} cannot start: {error}", node + 1));
+                // Only an injected fault or a full disk may do that, and only for now.
+                let machine = &self.machines[node];
+                let excused = machine.faults.struck() > 0
+                    || machine.disk.free_bytes(std::path::Path::new("/")).is_ok_and(|free| free < u64::MAX);
+                hold(excused, "ShouldNotBeTriggered", || format!("node {} cannot start: {error}", node + 1))?;
+                self.machines[node].fresh = fresh;
+                let pause = self.dice.between(100 * MS, SECOND);
+                self.agenda.after(pause, Event::Boot(node));
+                Ok(())
+            }
+        }
+    }
+
+    fn hand(&mut self, node: usize, what: Input) -> Held {
+        if let Some(held) = &mut self.machines[node].paused {
+            held.push(what);
+            return Ok(());
+        }
+        if self.trace.is_some() {
+            self.say_input(node, &what);
+        }
+        let (now, at) = (self.clock(node), self.now());
+        let machine = &mut self.machines[node];
+        let Some(member) = machine.node.as_mut() else { return Ok(()) };
+        let before = machine.disk.moments();
+        member.set_now(now, at);
+        match what {
+            Input::Wake(wake) => member.wake(wake),
+            Input::Accepted(Port::Client, end) => member.client_connected(end),
+            Input::Report(Port::Client, Report::Bytes(end, bytes)) => member.client_received(end, &bytes),
+            Input::Report(Port::Client, Report::Closed(end)) => member.client_closed(end),
+            Input::Report(Port::Client, Report::Drained(..)) => {}
+            Input::Accepted(port, end) => member.peer_accepted(port, end),
+            Input::Connected(ticket, end) => member.peer_connected(ticket, end),
+            Input::ConnectFailed(ticket) => member.peer_connect_failed(ticket),
+            Input::Report(_, Report::Bytes(end, bytes)) => member.peer_received(end, &bytes),
+            Input::Report(_, Report::Closed(end)) => member.peer_closed(end),
+            Input::Report(_, Report::Drained(end, unsent)) => member.peer_drained(end, unsent),
+        }
+        self.after_node(node, before)
+    }
+
+    fn say_input(&mut self, node: usize, what: &Input) {
+        let node = node + 1;
+        let far = |end: End| match self.network.place(end.far()) {
+            Some(Place::Node(far)) => format!("node {}", far + 1),
+            Some(Place::Client(id)) => format!("client {id}"),
+            None => "nobody".to_owned(),
+        };
+        let line = match what {
+            Input::Accepted(port, end) => format!("node {node} accepts {port:?} link {} of {}", end.0, far(*end)),
+            Input::Connected(_, end) => format!("node {node} has link {} to {}", end.0, far(*end)),
+            Input::ConnectFailed(ticket) => format!("node {node} cannot connect under ticket {ticket}"),
+            Input::Report(_, Report::Closed(end)) => format!("node {node} loses link {} of {}", end.0, far(*end)),
+            _ => return,
+        };
+        self.say(|| line);
+    }
+
+    /// Carries out what a member wants, and looks at it. `before`: the disk's moment before the step.
+    fn after_node(&mut self, node: usize, before: usize) -> Held {
+        let Some(member) = self.machines[node].node.as_mut() else { return Ok(()) };
+        let acts = member.take_acts();
+        let end = self.machines[node].disk.moments();
+        if self.machines[node].crash_after == Some(0) && end > before {
+            // Between two changes of the disk within the step: nothing of it goes out.
+            let moment = self.dice.between(before as u64, end as u64 - 1) as usize;
+            let power = self.dice.once_in(2);
+            self.observe(node, false)?;
+            return self.crash(node, power, moment);
+        }
+        self.observe(node, true)?;
+        for act in acts {
+            if let Some(left) = &mut self.machines[node].crash_after {
+                if *left == 0 {
+                    let power = self.dice.once_in(2);
+                    return self.crash(node, power, end);
+                }
+                *left -= 1;
+            }
+            match act {
+                Act::Wake(after, wake) => {
+                    let life = self.machines[node].life;
+                    self.agenda.after(after, Event::Node(node, life, wake));
+                }
+                Act::Send(end, bytes) => {
+                    self.listen(node, end, &bytes)?;
+                    self.send(end, bytes);
+                }
+                Act::Close(end) => {
+                    self.say(|| format!("node {} closes link {}", node + 1, end.0));
+                    self.close(end);
+                }
+                Act::Connect(ticket, to, port, timeout) => {
+                    let asker = Asker::Node(node, self.machines[node].life, ticket);
+                    let knock = Knock { asker, to, port, until: self.now() + timeout };
+                    let delay = self.network.delay();
+                    self.agenda.after(delay, Event::Knock(knock));
+                }
+            }
+        }
+        let failed = self.machines[node].node.as_ref().and_then(|node| node.failed().map(str::to_owned));
+        if let Some(why) = failed {
+            let excused = self.machines[node].is_excused();
+            self.say(|| format!("node {} ends: {why}", node + 1));
+            hold(excused, "ShouldNotBeTriggered", || format!("node {} ends: {why}", node + 1))?;
+            let end = self.machines[node].disk.moments();
+            return self.crash(node, false, end);
+        }
+        Ok(())
+    }
+
+    /// What one member says to another is read along.
+    fn listen(&mut self, node: usize, end: End, bytes: &[u8]) -> Held {
+        let accepted = end.accepted();
+        let said = match self.network.port(end) {
+            Some(Port::Quorum) => {
+                let speaker = Speaker { durable: self.ledger.durable_of(node), epochs: self.machines[node].epochs };
+                self.talks.entry(end.connection()).or_default().hear(accepted, bytes, &speaker)
+            }
+            Some(Port::Election) if self.trace.is_some() => {
+                self.votes.entry(end).or_insert_with(|| Sniffer::election(!accepted)).read(bytes)
+            }
+            _ => return Ok(()),
+        };
+        let to = match self.network.place(end.far()) {
+            Some(Place::Node(to)) => to + 1,
+            _ => 0,
+        };
+        match said {
+            Ok(said) => {
+                if self.trace.is_some() {
+                    for one in said {
+                        self.say(|| format!("node {} to {to}: {one}", node + 1));
+                    }
+                }
+                Ok(())
+            }
+            Err(why) => hold(false, "ShouldNotBeTriggered", || format!("node {} says to {to} {why}", node + 1)),
+        }
+    }
+
+    /// What a member shows after a step; or, if it did not live to the end of it, only what it tried.
+    fn observe(&mut self, node: usize, whole: bool) -> Held {
+        let Some(member) = self.machines[node].node.as_mut() else { return Ok(()) };
+        let seen = member.take_seen();
+        if self.plan.members() == 1 {
+            for logged in seen.logged {
+                self.ledger.logged(node, logged.zxid, logged.payload.clone())?;
+                self.ledger.broadcast(node, logged.zxid, &logged.payload)?;
+            }
+        }
+        let leader = seen.state.and_then(|state| state.leader).map(|sid| sid.0 as usize - 1);
+        for moved in seen.moved {
+            match moved {
+                Moved::Truncated(to) => self.ledger.truncated(node, to.0)?,
+                Moved::Rebased(first) => self.ledger.rebased(node, leader, first.0)?,
+                Moved::Logged(logged) => {
+                    self.ledger.logged(node, logged.zxid, logged.payload.clone())?;
+                    let own = seen.state.is_some_and(|state| {
+                        state.phase == Phase::Leading && state.epoch == i64::from(logged.zxid.epoch())
+                    });
+                    if own {
+                        self.ledger.broadcast(node, logged.zxid, &logged.payload)?;
+                    }
+                }
+            }
+        }
+        if !whole {
+            return Ok(());
+        }
+        if let Some(durable) = seen.durable {
+            self.ledger.durable(node, durable);
+        }
+        self.machines[node].epochs = seen.epochs;
+        if let Some(state) = seen.state {
+            self.state(node, state)?;
+        }
+        if let Some(shown) = seen.shown {
+            self.ledger.delivers(node, shown.0)?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self, node: usize, state: PeerState) -> Held {
+        let machine = &mut self.machines[node];
+        let before = machine.state.replace(state);
+        if before == Some(state) {
+            return Ok(());
+        }
+        self.say(|| {
+            let leader = state.leader.map_or("nobody".to_owned(), |sid| sid.to_string());
+            let serving = if state.serving { ", serving" } else { "" };
+            format!(
+                "node {} is {:?} in {:?}{serving}, leader {leader}, epoch {}",
+                node + 1,
+                state.phase,
+                state.zab,
+                state.epoch
+            )
+        });
+        if state.serving && state.phase == Phase::Leading {
+            if !before.is_some_and(|before| before.serving && before.phase == Phase::Leading) {
+                self.counts.reigns += 1;
+            }
+            self.ledger.leads(node, state.epoch)?;
+        }
+        let leads = |machine: &Machine| machine.state.filter(|s| s.serving && s.phase == Phase::Leading);
+        let leaders: Vec<(usize, i64)> = (0..self.machines.len())
+            .filter(|at| self.machines[*at].node.is_some())
+            .filter_map(|at| leads(&self.machines[at]).map(|state| (at, state.epoch)))
+            .collect();
+        self.ledger.leaders_now(&leaders)
+    }
+
+    /// The process ends; with `power`, the machine loses what it had not synced. The disk is as it was at `moment`.
+    fn crash(&mut self, node: usize, power: bool, moment: usize) -> Held {
+        let now = self.now();
+        let pause = *self.dice.pick(&[30 * MS, 300 * MS, SECOND, 4 * SECOND]);
+        let dice = &self.dice;
+        let machine = &mut self.machines[node];
+        machine.node = None;
+        machine.state = None;
+        machine.paused = None;
+        machine.crash_after = None;
+        machine.faults.set(None);
+        machine.powered = !power;
+        machine.disk = if power {
+            let names = if dice.once_in(2) { Names::InOrder } else { Names::Any };
+            let keep = *dice.pick(&[0, 1, 4, 7, 8]);
+            machine.disk.cut(moment, names, &mut || dice.below(8) < keep)
+        } else {
+            machine.disk.killed_at(moment)
+        };
+        machine.boot_due = true;
+        self.say(|| format!("node {} {}", node + 1, if power { "loses its power" } else { "is killed" }));
+        for (end, at) in self.network.gone(Place::Node(node), power, now) {
+            self.agenda.at(at, Event::Deliver(end));
+        }
+        let pause = self.dice.between(pause / 4, pause);
+        self.agenda.after(pause, Event::Boot(node));
+        Ok(())
+    }
+
+    fn resume(&mut self, node: usize) -> Held {
+        let Some(held) = self.machines[node].paused.take() else { return Ok(()) };
+        self.say(|| format!("node {} goes on", node + 1));
+        let life = self.machines[node].life;
+        for what in held {
+            if self.is_life(node, life) {
+                self.hand(node, what)?;
+            }
+        }
+        Ok(())
+    }
+
+    // --- faults
+
+    fn count(&mut self, fault: Fault) {
+        *self.counts.faults.entry(format!("{fault:?}")).or_default() += 1;
+    }
+
+    fn fault(&mut self) -> Held {
+        let total: u64 = self.plan.mix.0.iter().map(|(_, weight)| weight).sum();
+        if total == 0 {
+            return Ok(());
+        }
+        let mut at = self.dice.below(total);
+        let mut fault = Fault::Kill;
+        for (class, weight) in &self.plan.mix.0 {
+            fault = *class;
+            if at < *weight {
+                break;
+            }
+            at -= weight;
+        }
+        self.strike(fault)
+    }
+
+    /// A fault strikes somebody, if it finds anybody.
+    pub fn strike(&mut self, fault: Fault) -> Held {
+        let members = self.machines.len();
+        let node = self.dice.below(members as u64) as usize;
+        let other = self.dice.below(members as u64) as usize;
+        let while_ = *self.dice.pick(&[100 * MS, SECOND, 6 * SECOND]);
+        let while_ = self.dice.between(while_ / 5, while_);
+        let up = self.machines[node].node.is_some();
+        self.say(|| format!("fault {fault:?}"));
+        match fault {
+            Fault::Kill | Fault::PowerCut => {
+                if !up {
+                    return Ok(());
+                }
+                let end = self.machines[node].disk.moments();
+                self.count(fault);
+                return self.crash(node, fault == Fault::PowerCut, end);
+            }
+            Fault::CrashAtEffect => {
+                if !up {
+                    return Ok(());
+                }
+                self.machines[node].crash_after = Some(self.dice.below(40));
+            }
+            Fault::Blackout => {
+                let power = self.dice.once_in(2);
+                for node in 0..members {
+                    if self.machines[node].node.is_some() {
+                        let end = self.machines[node].disk.moments();
+                        self.crash(node, power, end)?;
+                    }
+                }
+            }
+            Fault::Pause => {
+                if !up || self.machines[node].paused.is_some() {
+                    return Ok(());
+                }
+                self.machines[node].paused = Some(Vec::new());
+                let life = self.machines[node].life;
+                self.agenda.after(while_, Event::Resume(node, life));
+            }
+            Fault::Isolate | Fault::Split | Fault::Bridge => {
+                let side: Vec<bool> = match fault {
+                    Fault::Isolate => (0..members).map(|at| at == node).collect(),
+                    _ => (0..members).map(|_| self.dice.once_in(2)).collect(),
+                };
+                let mut ways = Vec::new();
+                for a in 0..members {
+                    for b in 0..members {
+                        let spared = fault == Fault::Bridge && (a == node || b == node);
+                        if side[a] != side[b] && !spared {
+                            ways.push((Place::Node(a), Place::Node(b)));
+                        }
+                    }
+                }
+                self.cut(ways, while_);
+            }
+            Fault::OneWay => {
+                if node == other {
+                    return Ok(());
+                }
+                self.cut(vec![(Place::Node(node), Place::Node(other))], while_);
+            }
+            Fault::ClientCut => {
+                let mut ways = Vec::new();
+                for id in 0..self.clients.len() {
+                    if self.dice.once_in(2) {
+                        let kind = self.dice.below(3);
+                        if kind != 1 {
+                            ways.push((Place::Node(node), Place::Client(id)));
+                        }
+                        if kind != 2 {
+                            ways.push((Place::Client(id), Place::Node(node)));
+                        }
+                    }
+                }
+                self.cut(ways, while_);
+            }
+            Fault::Tear => {
+                let all: Vec<End> = self.network.all().map(|(end, ..)| end).collect();
+                if all.is_empty() {
+                    return Ok(());
+                }
+                let end = *self.dice.pick(&all);
+                let now = self.now();
+                for (end, at) in self.network.tear(end, now) {
+                    self.agenda.at(at, Event::Deliver(end));
+                }
+            }
+            Fault::Storm => {
+                self.network.weather.delay = (1_000, *self.dice.pick(&[20_000, 100_000, 400_000]));
+                self.network.weather.late_once_in = 10;
+                self.agenda.after(while_, Event::Over(Cure::Weather));
+            }
+            Fault::DiskError => {
+                let what = *self.dice.pick(&["write", "sync", "", "rename", "sync_dir", "fill_zeros"]);
+                let kind = *self.dice.pick(&[ErrorKind::Other, ErrorKind::StorageFull]);
+                let how = if self.dice.once_in(2) {
+                    host::Fault::Error(kind)
+                } else {
+                    host::Fault::Short(self.dice.below(9_000) as usize, kind)
+                };
+                self.machines[node].faults.set(Some((what, how)));
+            }
+            Fault::DiskFull => {
+                let bytes = self.dice.below(400 << 10);
+                self.machines[node].disk.set_capacity(Some(bytes));
+                self.agenda.after(while_, Event::Over(Cure::Capacity(node)));
+            }
+            Fault::DiskSlow => {
+                self.machines[node].settings.write_delay = (20 * MS, 600 * MS);
+                self.slow(node);
+                self.agenda.after(while_, Event::Over(Cure::Speed(node)));
+            }
+            Fault::DiskReplaced => {
+                if self.machines[node].node.is_some() || !self.may_lose(node) {
+                    return Ok(());
+                }
+                self.machines[node].disk = MemoryDisk::new();
+                self.machines[node].fresh = true;
+            }
+            Fault::ClockJump => {
+                let by = *self.dice.pick(&[1_000, 60_000, 3_600_000, 86_400_000]);
+                let by = self.dice.below(by) as i64;
+                let sign = if self.dice.once_in(2) { 1 } else { -1 };
+                self.machines[node].wall_ahead += sign * by;
+            }
+            Fault::ClientGone => {
+                let speaking = self.clients.iter().filter(|client| !client.mute).count();
+                let id = self.dice.below(self.clients.len() as u64) as usize;
+                if speaking < 2 || self.clients[id].mute {
+                    return Ok(());
+                }
+                self.clients[id].fall_mute();
+                self.client_wants(id);
+            }
+        }
+        self.count(fault);
+        Ok(())
+    }
+
+    /// May this member lose its disk without the ensemble losing what it has promised? Only if all others that vote have all that it
+    /// has: it may have acknowledged any of it.
+    fn may_lose(&self, node: usize) -> bool {
+        if self.plan.voters == 1 {
+            return false;
+        }
+        if node >= self.plan.voters {
+            return true;
+        }
+        let mine = self.ledger.logged_of(node);
+        (0..self.plan.voters).filter(|other| *other != node).all(|other| {
+            let same = self.ledger.durable_of(other) >= mine && self.ledger.durable_of(other) <= self.ledger.last();
+            same && mine <= self.ledger.last()
+        })
+    }
+
+    fn slow(&mut self, node: usize) {
+        let delay = self.machines[node].settings.write_delay;
+        if let Some(member) = &mut self.machines[node].node {
+            member.set_write_delay(delay);
+        }
+    }
+
+    fn cut(&mut self, ways: Vec<(Place, Place)>, while_: Micros) {
+        for (from, to) in &ways {
+            self.network.cut(*from, *to);
+        }
+        self.agenda.after(while_, Event::Over(Cure::Ways(ways)));
+    }
+
+    fn cure(&mut self, cure: Cure) {
+        match cure {
+            Cure::Ways(ways) => {
+                for (from, to) in ways {
+                    self.network.mend(from, to);
+                }
+            }
+            Cure::Weather => self.network.weather = self.plan.weather.clone(),
+            Cure::Capacity(node) => self.machines[node].disk.set_capacity(None),
+            Cure::Speed(node) => {
+                self.machines[node].settings.write_delay = self.machines[node].good_delay;
+                self.slow(node);
+            }
+        }
+    }
+
+    fn end_faults(&mut self) {
+        self.calm = true;
+        self.network.mend_all();
+        self.network.weather = self.plan.weather.clone();
+        // Some never come back: fewer than half of those that vote.
+        let mut dead = BTreeSet::new();
+        while dead.len() < self.plan.dead_at_end {
+            dead.insert(self.dice.below(self.plan.voters as u64) as usize);
+        }
+        for node in 0..self.machines.len() {
+            self.cure(Cure::Capacity(node));
+            self.cure(Cure::Speed(node));
+            self.machines[node].faults.set(None);
+            self.machines[node].crash_after = None;
+            if dead.contains(&node) {
+                let end = self.machines[node].disk.moments();
+                if self.machines[node].node.is_some() {
+                    let power = self.dice.once_in(2);
+                    _ = self.crash(node, power, end);
+                }
+                self.machines[node].boot_due = false;
+            }
+        }
+    }
+}
+
+impl Simulation {
+    /// Members, for the view.
+    pub fn members(&self) -> Vec<MemberView> {
+        let view = |(number, machine): (usize, &Machine)| {
+            let process = match &machine.node {
+                Some(_) if machine.paused.is_some() => "paused",
+                Some(_) => "up",
+                None if machine.powered => "down",
+                None => "no power",
+            };
+            let marks = machine.node.as_ref().map_or((0, 0, 0), |node| node.marks());
+            let delivered = self.ledger.delivered_of(number);
+            MemberView { process, state: machine.state, epochs: machine.epochs, marks, delivered }
+        };
+        self.machines.iter().enumerate().map(view).collect()
+    }
+
+    /// Links, for the view.
+    pub fn links(&self) -> Vec<LinkView> {
+        let name = |place: Place| match place {
+            Place::Node(node) => (node + 1).to_string(),
+            Place::Client(id) => format!("client {id}"),
+        };
+        let view = |(end, port, from, to): (End, Port, Place, Place)| LinkView {
+            what: format!("{port:?} {} → {}", name(from), name(to)),
+            flying: (self.network.flying_bytes(end), self.network.flying_bytes(end.far())),
+            cut: (self.network.is_cut(from, to), self.network.is_cut(to, from)),
+        };
+        self.network.all().map(view).collect()
+    }
+
+    /// Clients, for the view.
+    pub fn describe_clients(&self) -> Vec<String> {
+        self.clients.iter().map(Client::describe).collect()
+    }
+
+    /// Goes on until a moment.
+    pub fn advance(&mut self, to: Micros) -> Held {
+        if !self.calm && to >= self.plan.faults_end {
+            let end = self.plan.faults_end;
+            self.until(end, |_| false)?;
+            self.end_faults();
+        }
+        self.until(to, |_| false)
+    }
+}
+
+impl Counts {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Counts) {
+        for (class, count) in &other.faults {
+            *self.faults.entry(class.clone()).or_default() += count;
+        }
+        self.steps += other.steps;
+        self.txns += other.txns;
+        self.writes += other.writes;
+        self.reads += other.reads;
+        self.events += other.events;
+        self.starts += other.starts;
+        self.reigns += other.reigns;
+        self.micros += other.micros;
+        self.recovery = self.recovery.max(other.recovery);
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hours = self.micros as f64 / SECOND as f64 / 3600.0;
+        write!(
+            f,
+            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {} transactions, {} writes, {} reads, {} watch events, longest recovery {} ms; faults:",
+            self.steps,
+            self.starts,
+            self.reigns,
+            self.txns,
+            self.writes,
+            self.reads,
+            self.events,
+            self.recovery / MS
+        )?;
+        for (class, count) in &self.faults {
+            write!(f, " {class} {count}")?;
+        }
+        Ok(())
+    }
+}
