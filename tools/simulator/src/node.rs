@@ -263,6 +263,7 @@ fn ensemble(
             options: restore_options(),
         },
         leader_serves: settings.leader_serves,
+        reconfig_enabled: false,
         history_max: settings.history_max,
     })
 }
@@ -653,6 +654,8 @@ impl Node {
                     self.files.remove(&segment);
                     self.unnamed.remove(&segment);
                 }
+                // Without reconfiguration there is nothing to keep.
+                Effect::View { .. } => {}
                 Effect::Peer(effect) => self.peer_effect(effect),
             }
         }
