@@ -10,7 +10,6 @@ use std::path::Path;
 
 use host::Disk;
 use proto::Zxid;
-use wal::{ReadOptions, TruncateError};
 
 use crate::compression::{Compression, Encoder};
 use crate::format;
@@ -26,7 +25,6 @@ pub fn install(
     log_dir: &Path,
     compression: Compression,
     source: Source,
-    read: ReadOptions,
 ) -> io::Result<()> {
     let temporary = snap_dir.join(format::RECEIVED);
     let zxid = source.reader.zxid();
@@ -37,15 +35,15 @@ pub fn install(
     encoder.finish()?.sync()?;
     disk.rename(&temporary, &snap_dir.join(format!("{INSTALLING}{name}")))?;
     disk.sync_dir(snap_dir)?;
-    complete(disk, snap_dir, log_dir, &name, zxid, read)
+    complete(disk, snap_dir, log_dir, &name, zxid)
 }
 
 /// Completes what a process did not live to complete.
-pub(crate) fn complete_all(disk: &dyn Disk, snap_dir: &Path, log_dir: &Path, read: ReadOptions) -> io::Result<()> {
+pub(crate) fn complete_all(disk: &dyn Disk, snap_dir: &Path, log_dir: &Path) -> io::Result<()> {
     for file in disk.list(snap_dir)? {
         let Some(name) = file.strip_prefix(INSTALLING) else { continue };
         if let Some(zxid) = format::parse(name) {
-            complete(disk, snap_dir, log_dir, name, zxid, read)?;
+            complete(disk, snap_dir, log_dir, name, zxid)?;
         }
     }
     Ok(())
@@ -57,19 +55,13 @@ fn complete(
     log_dir: &Path,
     name: &str,
     zxid: Zxid,
-    read: ReadOptions,
 ) -> io::Result<()> {
     for (_, newer) in format::newest_first(&disk.list(snap_dir)?).into_iter().filter(|(at, _)| *at > zxid) {
         disk.remove(&snap_dir.join(newer))?;
         disk.sync_dir(snap_dir)?;
     }
-    match wal::truncate(disk, log_dir, zxid, read) {
-        Ok(_) => {}
-        Err(TruncateError::NoLog(_)) => remove_logs(disk, log_dir)?,
-        Err(TruncateError::Io { path, source }) => {
-            return Err(io::Error::new(source.kind(), format!("{}: {source}", path.display())));
-        }
-    }
+    // All of it: what is older does not lead up to the snapshot, though nothing in it says so, and would be read as history later.
+    remove_logs(disk, log_dir)?;
     disk.rename(&snap_dir.join(format!("{INSTALLING}{name}")), &snap_dir.join(name))?;
     disk.sync_dir(snap_dir)
 }

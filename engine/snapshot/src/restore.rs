@@ -239,7 +239,7 @@ pub fn restore(
         move |source| RestoreError::Io { path, source }
     };
     let initialized = consume_marker(disk, log_dir)?;
-    install::complete_all(disk, snap_dir, log_dir, options.read).map_err(io(snap_dir))?;
+    install::complete_all(disk, snap_dir, log_dir).map_err(io(snap_dir))?;
     let names = disk.list(snap_dir).map_err(io(snap_dir))?;
     for name in names.iter().filter(|name| [format::TEMPORARY, format::RECEIVED].contains(&name.as_str())) {
         disk.remove(&snap_dir.join(name)).map_err(io(snap_dir))?;

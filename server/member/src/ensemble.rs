@@ -783,7 +783,7 @@ impl Replica for WriteStage {
             last_zxid: options.last_zxid,
             ..Source::of(&mut tree, sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect())
         };
-        snapshot::install(&*disk, &data_dir, &log_dir, options.compression, source, options.read)?;
+        snapshot::install(&*disk, &data_dir, &log_dir, options.compression, source)?;
         for segment in self.log.restart_after(last) {
             self.ens_effects.push(Effect::CloseSegment(segment));
         }

@@ -33,7 +33,7 @@ fn power_cuts_leave_the_old_state_or_the_new_one_and_never_a_mixture() {
         let (before, after) = (own.dump(), leaders.dump());
         let start = own.disk.moments();
         let random = SeededEntropy::new(seed);
-        install(&own.disk, Path::new(SNAPS), Path::new(LOGS), Compression::None, leaders.source(), READ).unwrap();
+        install(&own.disk, Path::new(SNAPS), Path::new(LOGS), Compression::None, leaders.source()).unwrap();
         assert_eq!(reopened(&own.disk), after, "what is behind it in the log, and the newer snapshot, are gone");
         for moment in start..=own.disk.moments() {
             for rule in [Names::InOrder, Names::Any] {
@@ -55,7 +55,7 @@ fn an_installation_that_a_killed_process_left_half_done_is_completed() {
     let (mut own, mut leaders) = scene(7);
     let (before, after) = (own.dump(), leaders.dump());
     let start = own.disk.moments();
-    install(&own.disk, Path::new(SNAPS), Path::new(LOGS), Compression::Gz, leaders.source(), READ).unwrap();
+    install(&own.disk, Path::new(SNAPS), Path::new(LOGS), Compression::Gz, leaders.source()).unwrap();
     let mut seen = (0, 0);
     for moment in start..=own.disk.moments() {
         let found = reopened(&own.disk.killed_at(moment));
