@@ -75,6 +75,11 @@ impl<E> Agenda<E> {
         Some(entry.event)
     }
 
+    /// Time passes, and nothing is due before `at`.
+    pub fn pass_to(&mut self, at: Micros) {
+        self.now = self.now.max(at.min(self.next_at().unwrap_or(at)));
+    }
+
     /// When the next event is due.
     pub fn next_at(&self) -> Option<Micros> {
         self.heap.peek().map(|Reverse(entry)| entry.at)

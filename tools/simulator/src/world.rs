@@ -21,7 +21,7 @@ use crate::ledger::{Held, Ledger, Violation, hex, hold};
 use crate::network::{End, Network, Place, Port, Report};
 use crate::node::{Act, DiskFaults, Moved, Node, NodeSettings, Wake};
 use crate::plan::{Fault, Plan};
-use crate::sniff::{Conversation, Sniffer, Speaker};
+use crate::sniff::{Conversation, Said, Sniffer, Speaker};
 use crate::view::{LinkView, MemberView};
 
 /// Machines' clocks when a run begins: monotonic, and what the wall clock is ahead.
@@ -130,6 +130,8 @@ pub struct Counts {
     pub events: u64,
     /// Starts of processes.
     pub starts: u64,
+    /// Histories that leaders have sent by DIFF, TRUNC and SNAP.
+    pub syncs: [u64; 3],
     /// Reigns.
     pub reigns: u64,
     /// Virtual time.
@@ -149,6 +151,7 @@ pub struct Simulation {
     common: Common,
     talks: BTreeMap<u64, Conversation>,
     votes: BTreeMap<End, Sniffer>,
+    syncs: [u64; 3],
     /// What is judged against.
     pub ledger: Ledger,
     dice: Dice,
@@ -216,6 +219,7 @@ impl Simulation {
             common: Common::default(),
             talks: BTreeMap::new(),
             votes: BTreeMap::new(),
+            syncs: [0; 3],
             ledger,
             dice,
             counts: Counts::default(),
@@ -237,6 +241,7 @@ impl Simulation {
         counts.reads = self.clients.iter().map(|client| client.reads).sum();
         counts.events = self.clients.iter().map(|client| client.events).sum();
         counts.micros = self.now();
+        counts.syncs = self.syncs;
         counts
     }
 
@@ -657,6 +662,11 @@ impl Simulation {
         };
         match said {
             Ok(said) => {
+                for one in &said {
+                    if let Said::Packet(kind @ 13..=15, ..) = one {
+                        self.syncs[*kind as usize - 13] += 1;
+                    }
+                }
                 if self.trace.is_some() {
                     for one in said {
                         self.say(|| format!("node {} to {to}: {one}", node + 1));
@@ -1018,6 +1028,85 @@ impl Simulation {
     }
 }
 
+/// What a scenario does by hand.
+impl Simulation {
+    /// The process ends now, with the machine's power or without; it comes back when it is told to.
+    pub fn kill(&mut self, node: usize, power: bool) -> Held {
+        let end = self.machines[node].disk.moments();
+        if self.machines[node].node.is_some() {
+            self.crash(node, power, end)?;
+        }
+        self.machines[node].boot_due = false;
+        Ok(())
+    }
+
+    /// A member that was killed comes back.
+    pub fn start(&mut self, node: usize) -> Held {
+        self.machines[node].boot_due = true;
+        self.boot(node)
+    }
+
+    /// The member is killed after so many effects more, or within the step that comes then; and comes back by itself.
+    pub fn kill_after(&mut self, node: usize, effects: u64) {
+        self.machines[node].crash_after = Some(effects);
+    }
+
+    /// Nobody but its clients reaches a member, nor does it reach anybody.
+    pub fn isolate(&mut self, node: usize) {
+        for other in (0..self.machines.len()).filter(|other| *other != node) {
+            self.network.cut(Place::Node(node), Place::Node(other));
+            self.network.cut(Place::Node(other), Place::Node(node));
+        }
+    }
+
+    /// Everybody reaches everybody again.
+    pub fn mend(&mut self) {
+        self.network.mend_all();
+    }
+
+    /// The next call of this kind to a member's disk fails so.
+    pub fn spoil(&mut self, node: usize, what: &'static str, fault: host::Fault) {
+        self.machines[node].faults.set(Some((what, fault)));
+    }
+
+    /// Who serves as leader, if anybody does; of several the one of the last epoch.
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |state: PeerState| state.serving && state.phase == Phase::Leading;
+        let all = (0..self.machines.len()).filter(|at| self.machines[*at].node.is_some());
+        all.filter(|at| self.machines[*at].state.is_some_and(leads))
+            .max_by_key(|at| self.machines[*at].state.map(|s| s.epoch))
+    }
+
+    /// Does a member serve?
+    pub fn serves(&self, node: usize) -> bool {
+        self.machines[node].node.is_some() && self.machines[node].state.is_some_and(|state| state.serving)
+    }
+
+    /// How many histories leaders have sent so far by DIFF, TRUNC and SNAP.
+    pub fn syncs(&self) -> [u64; 3] {
+        self.syncs
+    }
+
+    /// Goes on until `done`, for a minute at most.
+    pub fn wait(&mut self, what: &str, done: impl FnMut(&Simulation) -> bool) -> Held {
+        let mut done = done;
+        let end = self.now() + 60 * SECOND;
+        while !done(self) {
+            hold(self.now() < end, "Liveness", || format!("waited in vain: {what}"))?;
+            let next = self.now() + MS;
+            self.until(next, |_| false)?;
+            self.agenda.pass_to(next);
+        }
+        Ok(())
+    }
+
+    /// As [`Simulation::wait`], for a number of transactions more.
+    pub fn wait_for_txns(&mut self, count: usize) -> Held {
+        let wanted = self.ledger.entries().len() + count;
+        self.wait("transactions", |world| world.ledger.entries().len() >= wanted)
+    }
+}
+
 impl Simulation {
     /// Members, for the view.
     pub fn members(&self) -> Vec<MemberView> {
@@ -1077,6 +1166,7 @@ impl Counts {
         self.reads += other.reads;
         self.events += other.events;
         self.starts += other.starts;
+        self.syncs.iter_mut().zip(other.syncs).for_each(|(sum, more)| *sum += more);
         self.reigns += other.reigns;
         self.micros += other.micros;
         self.recovery = self.recovery.max(other.recovery);
@@ -1088,10 +1178,13 @@ impl std::fmt::Display for Counts {
         let hours = self.micros as f64 / SECOND as f64 / 3600.0;
         write!(
             f,
-            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {} transactions, {} writes, {} reads, {} watch events, longest recovery {} ms; faults:",
+            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events, longest recovery {} ms; faults:",
             self.steps,
             self.starts,
             self.reigns,
+            self.syncs[0],
+            self.syncs[1],
+            self.syncs[2],
             self.txns,
             self.writes,
             self.reads,

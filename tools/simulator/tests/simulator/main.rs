@@ -1,0 +1,4 @@
+//! Ensembles under one seed: scenarios by name, seeds that once found something, and that a seed is a run.
+
+mod scenarios;
+mod seeds;
