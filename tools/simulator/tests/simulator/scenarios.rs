@@ -80,7 +80,7 @@ fn a_learner_that_gets_a_snapshot_under_load_has_its_leaders_tree() {
         let mut world = begun(plan);
         for round in 0..4 {
             let away = (leader(&mut world)? + 1 + round % 2) % 3;
-            world.kill(away, round % 2 == 0)?;
+            world.kill(away, round.is_multiple_of(2))?;
             world.wait_for_txns(20)?;
             let before = world.syncs()[2];
             world.start(away)?;
@@ -100,7 +100,7 @@ fn a_member_may_die_at_any_moment_of_joining_a_leader() {
         let mut world = begun(three(seed));
         let first = leader(&mut world)?;
         let other = (first + 1) % 3;
-        world.kill(first, seed % 2 == 0)?;
+        world.kill(first, seed.is_multiple_of(2))?;
         world.kill_after(other, seed);
         world.kill_after((first + 2) % 3, seed + seed / 2);
         world.wait_for_txns(0)?;
@@ -173,7 +173,7 @@ fn a_snapshot_that_was_acknowledged_survives_a_power_cut() {
         world.kill(away, false)?;
         world.wait_for_txns(40)?;
         world.start(away)?;
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             world.kill_after(away, 3 * seed);
         }
         world.wait("the learner serves", |world| world.serves(away))?;
@@ -213,7 +213,7 @@ fn what_a_leader_made_alone_is_taken_back() {
 fn a_member_goes_back_behind_a_leaders_snapshot() {
     let run = |seed: u64| -> Held {
         let mut plan = three(seed);
-        plan.force_snapshot_sync = seed % 2 == 0;
+        plan.force_snapshot_sync = seed.is_multiple_of(2);
         let mut world = begun(plan);
         for _ in 0..3 {
             let old = leader(&mut world)?;
