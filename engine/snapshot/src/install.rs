@@ -49,13 +49,7 @@ pub(crate) fn complete_all(disk: &dyn Disk, snap_dir: &Path, log_dir: &Path) -> 
     Ok(())
 }
 
-fn complete(
-    disk: &dyn Disk,
-    snap_dir: &Path,
-    log_dir: &Path,
-    name: &str,
-    zxid: Zxid,
-) -> io::Result<()> {
+fn complete(disk: &dyn Disk, snap_dir: &Path, log_dir: &Path, name: &str, zxid: Zxid) -> io::Result<()> {
     for (_, newer) in format::newest_first(&disk.list(snap_dir)?).into_iter().filter(|(at, _)| *at > zxid) {
         disk.remove(&snap_dir.join(newer))?;
         disk.sync_dir(snap_dir)?;

@@ -3,13 +3,10 @@
 use std::path::Path;
 
 use host::memory::Names;
-use host::{Entropy, SeededEntropy};
+use host::{Disk, Entropy, SeededEntropy};
 use snapshot::{Compression, install};
-use wal::ReadOptions;
 
 use crate::kit::*;
-
-const READ: ReadOptions = ReadOptions { payload_bytes_max: 64 << 10 };
 
 /// A member with two snapshots and a log, and what it is to become: a state from before the end of its own history.
 fn scene(seed: u64) -> (World, World) {
@@ -35,6 +32,8 @@ fn power_cuts_leave_the_old_state_or_the_new_one_and_never_a_mixture() {
         let random = SeededEntropy::new(seed);
         install(&own.disk, Path::new(SNAPS), Path::new(LOGS), Compression::None, leaders.source()).unwrap();
         assert_eq!(reopened(&own.disk), after, "what is behind it in the log, and the newer snapshot, are gone");
+        let logs = wal::names::logs(&own.disk.list(Path::new(LOGS)).unwrap());
+        assert!(logs.is_empty(), "what is older does not lead up to it, and may not be read as history: {logs:?}");
         for moment in start..=own.disk.moments() {
             for rule in [Names::InOrder, Names::Any] {
                 let cut = own.disk.cut(moment, rule, &mut || random.next_u64().is_multiple_of(2));
