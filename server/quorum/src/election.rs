@@ -347,7 +347,7 @@ impl Election {
         if vote.election_epoch == self.clock {
             self.round.insert(from, ballot);
             let agrees = |other: &Ballot| other.vote.leader == vote.leader;
-            if self.leader_agrees(&self.round, &vote) && self.quorum(&self.round, agrees) {
+            if self.leader_agrees(&self.round, &vote) && self.is_followed(&vote, &self.round, agrees) {
                 self.decide(vote);
                 return;
             }
@@ -358,10 +358,20 @@ impl Election {
             let comparable = (other.version > 0) == (ballot.version > 0);
             other.vote.leader == vote.leader && (!comparable || other.vote.peer_epoch == vote.peer_epoch)
         };
-        if self.leader_agrees(&self.outside, &vote) && self.quorum(&self.outside, agrees) {
+        if self.leader_agrees(&self.outside, &vote) && self.is_followed(&vote, &self.outside, agrees) {
             self.clock = vote.election_epoch;
             self.decide(vote);
         }
+    }
+
+    /// Whether enough follow the leader of a settled vote. One that others have does not become leader by being joined, so the configuration in
+    /// force is enough: the next one may be known here alone and never come to be, and would keep this server away for ever.
+    fn is_followed(&self, vote: &Vote, ballots: &BTreeMap<Sid, Ballot>, agrees: impl Fn(&Ballot) -> bool) -> bool {
+        if vote.leader == self.id {
+            return self.quorum(ballots, agrees);
+        }
+        let followers = ballots.iter().filter(|(_, ballot)| agrees(ballot)).map(|(sid, _)| *sid).collect();
+        self.committed.verifier().is_quorum(&followers)
     }
 
     /// Whether the leader of a settled vote leads: it says so itself. If it is this server, the others must have elected it just now:

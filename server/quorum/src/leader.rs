@@ -281,7 +281,8 @@ impl Leader {
     pub(crate) fn end(mut self) -> Vec<Effect> {
         let links: Vec<LinkId> = self.learners.keys().copied().collect();
         for link in links {
-            self.drop_learner(link, false);
+            // What was decided holds, and may be news: a configuration in which somebody else leads.
+            self.drop_learner(link, true);
         }
         self.effects
     }
@@ -728,7 +729,8 @@ impl Leader {
 
     /// Whether this leader and the voters among the learners that qualify are a quorum.
     fn is_quorum(&self, qualifies: impl Fn(&Learner) -> bool) -> bool {
-        let learners = self.learners.values().filter(|learner| !learner.observer && qualifies(learner));
+        // Who came as an observer may be a voter of the configuration that is to follow: its promise and its copy of the history are as good.
+        let learners = self.learners.values().filter(|learner| qualifies(learner));
         let mut acks: BTreeSet<Sid> = learners.map(|learner| learner.sid).collect();
         acks.insert(self.settings.id);
         // Only voters count, of each configuration its own.
@@ -770,7 +772,7 @@ impl Leader {
             Phase::Discovery => None,
             Phase::Promise | Phase::Handover => (!self.is_quorum(|learner| learner.stage >= Stage::Joining))
                 .then_some("too many voters left before the epoch began"),
-            Phase::Broadcast => (!self.is_quorum(|learner| learner.stage >= Stage::Syncing))
+            Phase::Broadcast => (!self.is_quorum(|learner| !learner.observer && learner.stage >= Stage::Syncing))
                 .then_some("a quorum does not follow any more"),
         }
     }
@@ -849,7 +851,9 @@ impl Leader {
     /// Goes on with the history that a learner is getting, as far as there is room on its link.
     fn feed(&mut self, link: LinkId) {
         let new_leader = Zxid(self.epoch << 32);
-        let config = self.pending().unwrap_or(&self.view).to_text();
+        // Whoever takes over the history takes the configuration for final with UPTODATE. One that was proposed since comes as a proposal;
+        // Java's leaders tell it here too, and a learner that comes then has it in force before it is final.
+        let config = self.pending().filter(|_| !self.serving()).unwrap_or(&self.view).to_text();
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let Some(feed) = &mut learner.feed else { return };
         while learner.out.len() + learner.unsent_bytes < WINDOW_BYTES {

@@ -44,6 +44,15 @@ enum Stage {
     Live,
 }
 
+/// How a configuration came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seen {
+    /// As a proposal.
+    Proposed,
+    /// With NEWLEADER: what was proposed by an earlier leader and is not in this one's history will never be final.
+    InHistory,
+}
+
 /// Why the learner gives up this leader.
 enum Why {
     /// The leader broke the protocol, or sent what cannot be taken.
@@ -109,7 +118,7 @@ pub(crate) struct Learner {
     /// Final, and not yet said so to the replica.
     commit: Option<Zxid>,
     /// A configuration that the leader proposed, or that came with its history.
-    seen: Option<Arc<QuorumView>>,
+    seen: Option<(Arc<QuorumView>, Seen)>,
     /// It is in force with UPTODATE.
     with_history: Option<Arc<QuorumView>>,
     /// Proposed with this transaction, and not final.
@@ -517,7 +526,7 @@ impl Learner {
     }
 
     /// A configuration that the leader proposed, once.
-    pub(crate) fn take_seen(&mut self) -> Option<Arc<QuorumView>> {
+    pub(crate) fn take_seen(&mut self) -> Option<(Arc<QuorumView>, Seen)> {
         self.seen.take()
     }
 
@@ -529,7 +538,7 @@ impl Learner {
     /// A transaction was logged: is it a reconfiguration?
     fn note(&mut self, zxid: Zxid, txn: &[u8]) {
         if let Some(view) = reconfig::view_of(txn).map(Arc::new) {
-            self.seen = Some(view.clone());
+            self.seen = Some((view.clone(), Seen::Proposed));
             self.proposed_view = Some((zxid, view));
         }
     }
@@ -544,7 +553,7 @@ impl Learner {
     /// NEWLEADER.
     fn history_ends(&mut self, packet: &Packet<'_>, replica: &mut impl Replica) -> Result<(), Why> {
         if let Some(view) = packet.data.filter(|data| !data.is_empty()).and_then(reconfig::view_of_text).map(Arc::new) {
-            self.seen = Some(view.clone());
+            self.seen = Some((view.clone(), Seen::InHistory));
             self.with_history = Some(view);
         }
         if packet.zxid != Zxid(self.epoch << 32) {
@@ -592,7 +601,12 @@ impl Learner {
             }
         }
         (self.held_final, self.held_bytes) = (0, 0);
-        if let Some(view) = self.with_history.take() {
+        // Java's leaders also tell one that they have only proposed: its transaction is not in the history then.
+        let in_history = |view: &Arc<QuorumView>| {
+            let zxid = Zxid(view.version());
+            zxid.counter() == 0 || zxid <= self.history_end
+        };
+        if let Some(view) = self.with_history.take().filter(in_history) {
             self.activated = Some((view, None));
         }
         // It became final while this member took over the history.

@@ -26,7 +26,7 @@ use crate::effect::{Effect, LinkId, Port, Ticket};
 pub use crate::elector::ElectorSettings;
 use crate::elector::{Elector, ServerState, Vote};
 use crate::leader::Leader;
-use crate::learner::Learner;
+use crate::learner::{Learner, Seen};
 use crate::reconfig;
 use crate::replica::{Forwarded, Payload, Replica};
 use crate::view::{MemberRole, QuorumView};
@@ -607,6 +607,7 @@ impl Peer {
                     self.elected(vote, replica, now);
                     return true;
                 }
+                self.recall_seen(replica);
                 self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
                 if let Part::Looking { asked, .. } = &mut self.part {
                     *asked = true;
@@ -653,7 +654,7 @@ impl Peer {
                 if let Some(pending) =
                     leader.pending().filter(|pending| self.last_seen.as_ref() != Some(pending)).cloned()
                 {
-                    self.see(pending, replica);
+                    self.see(pending, Seen::Proposed, replica);
                 }
                 self.tell(serving)
             }
@@ -662,8 +663,8 @@ impl Peer {
                     self.failed = Some(why.to_owned());
                     return false;
                 }
-                if let Some(view) = learner.take_seen() {
-                    self.see(view, replica);
+                if let Some((view, how)) = learner.take_seen() {
+                    self.see(view, how, replica);
                     return true;
                 }
                 if let Some((view, designated)) = learner.take_activated() {
@@ -708,6 +709,14 @@ impl Peer {
         if vote.leader == self.settings.id {
             info!("elected to lead from {}", replica.last_logged());
             self.elector.settle(ServerState::Leading, vote);
+            // Its version is its transaction, which must be in the history that this leader begins with.
+            let missing = |seen: &QuorumView| {
+                let zxid = Zxid(seen.version());
+                zxid.counter() != 0 && zxid > replica.last_logged()
+            };
+            if self.last_seen.as_deref().is_some_and(missing) {
+                self.forget_seen(replica);
+            }
             let last_seen = self.last_seen.clone().filter(|_| self.settings.reconfig_enabled);
             let mut leader = Leader::new(self.settings.clone(), self.view.clone(), last_seen, replica, now);
             for (link, early) in early {
@@ -738,13 +747,40 @@ impl Peer {
     }
 
     /// A configuration was proposed: elections need its servers as well from now on.
-    fn see(&mut self, view: Arc<QuorumView>, replica: &mut impl Replica) {
-        if !self.settings.reconfig_enabled || view.version() <= self.view.version() {
+    fn see(&mut self, view: Arc<QuorumView>, how: Seen, replica: &mut impl Replica) {
+        if !self.settings.reconfig_enabled {
+            return;
+        }
+        if view.version() <= self.view.version() {
+            if how == Seen::InHistory && self.last_seen.is_some() {
+                self.forget_seen(replica);
+            }
             return;
         }
         replica.saw_view(&view);
         self.last_seen = Some(view);
         self.elector.set_view(self.view.clone(), self.last_seen.clone());
+    }
+
+    /// A configuration that was proposed is one whose transaction the own history has behind the one in force: whatever this member
+    /// noted of it elsewhere may be lost.
+    fn recall_seen(&mut self, replica: &mut impl Replica) {
+        let version = self.view.version();
+        let newer = replica.history().txns.iter().rev().take_while(|(zxid, _)| zxid.0 > version);
+        let found = newer.filter_map(|(_, payload)| reconfig::view_of(payload)).next();
+        if let Some(view) =
+            found.filter(|view| self.last_seen.as_ref().map(|seen| seen.version()) != Some(view.version()))
+        {
+            self.see(Arc::new(view), Seen::Proposed, replica);
+        }
+    }
+
+    /// The configuration that was proposed will never be final.
+    fn forget_seen(&mut self, replica: &mut impl Replica) {
+        self.last_seen = None;
+        // Nothing newer than this is to be found after a restart.
+        replica.saw_view(&self.view);
+        self.elector.set_view(self.view.clone(), None);
     }
 
     /// A configuration is final.

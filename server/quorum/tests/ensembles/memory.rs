@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pipeline::Now;
 use proto::{SessionId, Sid, Xid, Zxid};
 use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
+use quorum::view::QuorumView;
 
 /// A transaction: a header with `zxid`, and a number.
 pub fn txn(zxid: Zxid, number: u64) -> Payload {
@@ -36,6 +37,7 @@ pub enum Told {
     Forwarded(Sid, Xid),
     SyncForwarded(Sid),
     Touched(SessionId, i32),
+    Activated(i64),
 }
 
 /// See the module's page.
@@ -49,6 +51,10 @@ pub struct Memory {
     pub durable_len: usize,
     pub accepted: i64,
     pub current: i64,
+    /// The configuration that is in force, if it is not that of the beginning.
+    pub view: Option<QuorumView>,
+    /// One that was proposed.
+    pub seen_view: Option<QuorumView>,
     // --- what it does not
     pub final_to: Zxid,
     began: Zxid,
@@ -80,6 +86,8 @@ impl Memory {
             durable_len: 0,
             accepted: 0,
             current: 0,
+            view: None,
+            seen_view: None,
             final_to: Zxid::ZERO,
             began: Zxid::ZERO,
             history: History::default(),
@@ -196,17 +204,32 @@ impl SnapshotStream for Stream {
     }
 }
 
-/// Count, zxid and number of each, and the end.
+/// Count, each with its length, and the end.
 pub fn snapshot_bytes<'a>(txns: impl Iterator<Item = &'a (Zxid, Payload)>) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     let mut count = 0u32;
     for (_, payload) in txns {
+        bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
         bytes.extend_from_slice(payload);
         count += 1;
     }
     bytes[..4].copy_from_slice(&count.to_be_bytes());
     bytes.extend_from_slice(END);
     bytes
+}
+
+/// Where the snapshot at the front ends, if all of it is there.
+fn snapshot_end(bytes: &[u8]) -> Option<usize> {
+    let number = |at: usize| {
+        let bytes = bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let mut end = 4;
+    for _ in 0..number(0)? {
+        end += 4 + number(end)?;
+    }
+    let end = end + END.len();
+    (bytes.len() >= end).then_some(end)
 }
 
 impl Replica for Memory {
@@ -346,19 +369,12 @@ impl Replica for Memory {
             *have = [&[0; 4], END].concat();
             return Ok(Some(start + END.len() - before));
         }
-        if have.len() < 4 {
-            return Ok(None);
-        }
-        let count = u32::from_be_bytes(have[..4].try_into().unwrap()) as usize;
-        let whole = 4 + 40 * count + END.len();
-        if have.len() < whole {
-            return Ok(None);
-        }
-        if &have[whole - END.len()..whole] != END {
+        let Some(end) = snapshot_end(have) else { return Ok(None) };
+        if &have[end - END.len()..end] != END {
             return Err(Refused::Malformed("no end".to_owned()));
         }
-        have.truncate(whole);
-        Ok(Some(whole - before))
+        have.truncate(end);
+        Ok(Some(end - before))
     }
 
     fn snapshot_txn(&mut self, zxid: Zxid, payload: &[u8]) -> Result<(), Refused> {
@@ -371,9 +387,14 @@ impl Replica for Memory {
         self.disk()?;
         self.told.push(Told::FinishSnapshot);
         let (zxid, bytes) = self.receiving.take().expect("a snapshot has begun");
-        self.base = (bytes[4..bytes.len() - END.len()].chunks_exact(40))
-            .map(|bytes| (Zxid(i64::from_be_bytes(bytes[12..20].try_into().unwrap())), Arc::from(bytes)))
-            .collect();
+        self.base.clear();
+        let mut rest = &bytes[4..bytes.len() - END.len()];
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let (payload, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+            let zxid = Zxid(i64::from_be_bytes(payload[12..20].try_into().unwrap()));
+            self.base.push((zxid, Arc::from(payload)));
+            rest = behind;
+        }
         let behind = std::mem::take(&mut self.behind);
         let zxid = behind.last().map_or(zxid, |(last, _)| *last);
         self.base.extend(behind);
@@ -401,6 +422,16 @@ impl Replica for Memory {
 
     fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
         std::mem::take(&mut self.touched)
+    }
+
+    fn saw_view(&mut self, view: &QuorumView) {
+        self.seen_view = Some(view.clone());
+    }
+
+    fn activated(&mut self, view: &QuorumView) {
+        self.told.push(Told::Activated(view.version()));
+        self.view = Some(view.clone());
+        self.seen_view = self.seen_view.take().filter(|seen| seen.version() > view.version());
     }
 
     fn stop_serving(&mut self, _now: Now) {

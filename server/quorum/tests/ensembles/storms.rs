@@ -22,15 +22,26 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn whatever_breaks_nothing_final_is_lost_and_the_ensemble_comes_back() {
     for seed in seeds() {
-        storm(seed);
+        storm(seed, false);
     }
 }
 
-fn storm(seed: u64) {
+#[test]
+fn reconfigurations_in_a_storm_lose_nothing_that_is_final() {
+    let mut reconfigured = 0;
+    for seed in seeds() {
+        reconfigured += storm(seed, true);
+    }
+    assert!(number("QUORUM_SEED").is_some() || reconfigured > 100, "only {reconfigured} reconfigurations");
+}
+
+/// Says how many reconfigurations became final.
+fn storm(seed: u64, reconfiguring: bool) -> usize {
     let (voters, observers) = [(3, 0), (3, 1), (5, 0), (5, 2), (2, 0), (4, 1), (7, 0)][(seed % 7) as usize];
     let mut world = World::new(seed, view(voters, observers));
     world.disk_ms = [2, 10, 60][world.dice.below(3) as usize];
     world.delay_ms = [2, 15, 50][world.dice.below(3) as usize];
+    world.settings.reconfig_enabled = reconfiguring;
     if world.dice.chance(20) {
         world.settings.rollover_counter = 30;
     }
@@ -75,6 +86,13 @@ fn storm(seed: u64) {
             }
             _ => {}
         }
+        if reconfiguring && world.dice.chance(30) {
+            let count = 2 + world.dice.below(all as u64 - 1);
+            let voters = (0..count).map(|_| 1 + world.dice.below(all as u64) as i64).collect();
+            if let Some(leader) = world.leader() {
+                world.reconfigure(leader, &voters);
+            }
+        }
         let ms = world.dice.below(600) as i64;
         world.run(ms);
     }
@@ -98,4 +116,5 @@ fn storm(seed: u64) {
     if number("QUORUM_SEED").is_some() {
         println!("{} transactions, {} leaders, packets by type {:?}", want.len(), world.leaders.len(), world.sent);
     }
+    world.reconfigured
 }

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pipeline::Now;
-use proto::{Millis, Op, SessionId, Sid, Xid, Zxid};
+use proto::request::Reconfig;
+use proto::{Encode, Millis, Op, SessionId, Sid, Txn, TxnHeader, Xid, Zxid};
 use quorum::effect::{Effect, LinkId, Port, Ticket};
 use quorum::packet::{Packet, kind};
 use quorum::peer::{Peer, PeerSettings, Phase};
@@ -92,6 +93,11 @@ pub struct World {
     /// All that is final anywhere, in order.
     pub chosen: Vec<(Zxid, Payload)>,
     pub leaders: BTreeMap<i64, Sid>,
+    /// Configurations that were proposed, by their transactions.
+    proposed_views: BTreeMap<Zxid, QuorumView>,
+    /// The one that is in force, as far as anything is final.
+    pub view_in_force: QuorumView,
+    pub reconfigured: usize,
     pub next_number: u64,
     pub disk_ms: u64,
     pub delay_ms: u64,
@@ -133,7 +139,7 @@ impl World {
             dice: Dice::new(seed + 1),
             now: 1_000,
             members: members.collect(),
-            view,
+            view: view.clone(),
             settings: settings(Sid(0)),
             links: BTreeMap::new(),
             attempts: Vec::new(),
@@ -141,6 +147,9 @@ impl World {
             cut: BTreeSet::new(),
             chosen: Vec::new(),
             leaders: BTreeMap::new(),
+            proposed_views: BTreeMap::new(),
+            view_in_force: view,
+            reconfigured: 0,
             next_number: 1,
             disk_ms: 4,
             delay_ms: 3,
@@ -161,7 +170,11 @@ impl World {
         settings.elector.id = sid;
         let member = self.members.get_mut(&sid).unwrap();
         assert!(member.peer.is_none());
-        let mut peer = Peer::new(settings, self.view.clone(), now.mono);
+        let view = member.replica.view.clone().unwrap_or_else(|| self.view.clone());
+        let mut peer = Peer::new(settings, view, now.mono);
+        if let Some(view) = member.replica.seen_view.clone() {
+            peer.seen(view);
+        }
         member.seen = member.replica.told.len();
         member.shown = Zxid::ZERO;
         member.leads = false;
@@ -310,6 +323,42 @@ impl World {
                 body: number.to_be_bytes().to_vec(),
             });
         }
+        self.settle(sid);
+        true
+    }
+
+    /// An operator gives the ensemble these voters; everybody else observes. False if the leader refuses.
+    pub fn reconfigure(&mut self, leader: i64, voters: &BTreeSet<i64>) -> bool {
+        let sid = Sid(leader);
+        let now = self.time();
+        let member = self.members.get_mut(&sid).unwrap();
+        let Some(peer) = &mut member.peer else { return false };
+        if !peer.state().serving || peer.state().phase != Phase::Leading {
+            return false;
+        }
+        let lines = self.view.members().iter().map(|(sid, member)| {
+            let text = member.to_string();
+            let (head, tail) = text.split_once(';').unwrap_or((&text, "10.0.0.9:2181"));
+            let place = head.rsplit_once(':').unwrap().0;
+            let role = if voters.contains(&sid.0) { "participant" } else { "observer" };
+            format!("server.{sid}={place}:{role};{tail}")
+        });
+        let text = lines.collect::<Vec<_>>().join(",");
+        let asked = Reconfig { joining: None, leaving: None, members: Some(text.into()), from: -1 };
+        let zxid = member.replica.last_logged().next();
+        let Ok(text) = peer.plan_reconfig(&asked, zxid) else { return false };
+        let header = TxnHeader { session: SessionId(0), cxid: Xid(0), zxid, time: now.wall, op: Op::Reconfig };
+        let mut payload = Vec::new();
+        header.encode(&mut payload);
+        let data = Some(text.clone().into_bytes().into());
+        Txn::SetData { path: "/zookeeper/config".into(), data, version: 1 }.encode(&mut payload);
+        let payload: Payload = payload.into();
+        if self.trace {
+            eprintln!("{} {sid} PROPOSED VIEW {zxid} {voters:?}", self.now);
+        }
+        self.proposed_views.insert(zxid, QuorumView::parse(&text).unwrap());
+        member.replica.append(zxid, payload.clone());
+        peer.proposed(zxid, &payload, now);
         self.settle(sid);
         true
     }
@@ -596,6 +645,9 @@ impl World {
                         "seed {seed}: {sid} took {tail:?}, which {last} is beyond"
                     );
                 }
+                Told::Activated(version) if self.trace => {
+                    eprintln!("{} {sid} ACTIVATED {version:x}", self.now);
+                }
                 Told::Synced => {
                     let member = self.members.get_mut(&sid).unwrap();
                     let reached = member.syncs.pop_front().expect("a sync was asked for");
@@ -624,8 +676,23 @@ impl World {
                     assert!(leads, "seed {seed}: {sid} takes {} for final before its leader", have.0);
                     let holders = self.members.iter().filter(|(_, member)| member.replica.has_durably(have.0));
                     let holders: BTreeSet<Sid> = holders.map(|(&sid, _)| sid).collect();
-                    let enough = self.view.verifier().is_quorum(&holders);
-                    assert!(enough, "seed {seed}: {} is final, and only {holders:?} have it", have.0);
+                    let next = self.proposed_views.get(&have.0);
+                    let views = std::iter::once(&self.view_in_force).chain(next);
+                    let enough = views.into_iter().all(|view| view.verifier().is_quorum(&holders));
+                    let voters = self.view_in_force.voters();
+                    let also = next.map(QuorumView::voters);
+                    assert!(
+                        enough,
+                        "seed {seed}: {} is final, {holders:?} have it, {voters:?} vote, {also:?} next",
+                        have.0
+                    );
+                    if let Some(next) = next {
+                        self.view_in_force = next.clone();
+                        if self.trace {
+                            eprintln!("{} {sid} FINAL VIEW {} {:?}", self.now, have.0, next.voters());
+                        }
+                        self.reconfigured += 1;
+                    }
                     self.chosen.push(have.clone());
                 }
             }
