@@ -643,6 +643,18 @@ impl Simulation {
         Ok(())
     }
 
+    /// The worst that a power cut could do now leaves the epoch that a member speaks of.
+    fn keeps_epoch(&self, node: usize, name: &str) -> Held {
+        let machine = &self.machines[node];
+        let said = if name == snapshot::epochs::ACCEPTED { machine.epochs.0 } else { machine.epochs.1 };
+        let left = machine.disk.crash(machine.disk.moments(), &mut || false);
+        let file = left.read(&Path::new(crate::node::SNAPS).join(name));
+        let kept = file.ok().and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse::<i64>().ok());
+        hold(kept == Some(said), "ShouldNotBeTriggered", || {
+            format!("node {} speaks of epoch {said}, and {name} would hold {kept:?} after a power cut", node + 1)
+        })
+    }
+
     /// What one member says to another is read along.
     fn listen(&mut self, node: usize, end: End, bytes: &[u8]) -> Held {
         let accepted = end.accepted();
@@ -663,8 +675,14 @@ impl Simulation {
         match said {
             Ok(said) => {
                 for one in &said {
-                    if let Said::Packet(kind @ 13..=15, ..) = one {
-                        self.syncs[*kind as usize - 13] += 1;
+                    match one {
+                        Said::Packet(kind @ 13..=15, ..) => self.syncs[*kind as usize - 13] += 1,
+                        // What is said of epochs must be on the disk, whatever the member believes.
+                        Said::Packet(18, ..) => self.keeps_epoch(node, snapshot::epochs::ACCEPTED)?,
+                        Said::Packet(3, zxid, _) if zxid & 0xFFFF_FFFF == 0 => {
+                            self.keeps_epoch(node, snapshot::epochs::CURRENT)?;
+                        }
+                        _ => {}
                     }
                 }
                 if self.trace.is_some() {
@@ -935,6 +953,7 @@ impl Simulation {
                 }
                 self.machines[node].disk = MemoryDisk::new();
                 self.machines[node].fresh = true;
+                self.machines[node].epochs = (0, 0);
             }
             Fault::ClockJump => {
                 let by = *self.dice.pick(&[1_000, 60_000, 3_600_000, 86_400_000]);
@@ -957,7 +976,7 @@ impl Simulation {
     }
 
     /// May this member lose its disk without the ensemble losing what it has promised? Only if all others that vote have all that it
-    /// has: it may have acknowledged any of it.
+    /// has, which it may have acknowledged, and have promised no earlier epoch.
     fn may_lose(&self, node: usize) -> bool {
         if self.plan.voters == 1 {
             return false;
@@ -968,7 +987,8 @@ impl Simulation {
         let mine = self.ledger.logged_of(node);
         (0..self.plan.voters).filter(|other| *other != node).all(|other| {
             let same = self.ledger.durable_of(other) >= mine && self.ledger.durable_of(other) <= self.ledger.last();
-            same && mine <= self.ledger.last()
+            let promised = self.machines[other].epochs.0 >= self.machines[node].epochs.0;
+            same && promised && mine <= self.ledger.last()
         })
     }
 
