@@ -1,5 +1,6 @@
 //! Cases on a small tree: load in every shape, watchers that are told, sessions that come at once.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use client::{Request, Session};
@@ -26,8 +27,20 @@ const SHAPES: [(Case, Op, usize, usize); 8] = [
 
 /// A load on a server: 100 bytes on 1000 znodes.
 pub fn load(plan: &Plan, server: &Server, op: Op, connections: usize, outstanding: usize) -> Load {
+    load_at(plan, server.address(), server.pid(), op, connections, outstanding)
+}
+
+/// The same on whatever serves at an address.
+pub fn load_at(
+    plan: &Plan,
+    address: SocketAddr,
+    pid: Option<u32>,
+    op: Op,
+    connections: usize,
+    outstanding: usize,
+) -> Load {
     Load {
-        address: server.address(),
+        address,
         connections,
         outstanding,
         op,
@@ -39,7 +52,7 @@ pub fn load(plan: &Plan, server: &Server, op: Op, connections: usize, outstandin
         warm_up: plan.warm_up,
         measure: plan.measure,
         count: None,
-        pid: server.pid(),
+        pid,
         threads: 1,
         keep_samples: false,
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::args::{Case, Plan};
 use crate::figures::{Figures, Measure, Who};
-use crate::million;
+use crate::{loads, million};
 
 const MEMBERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -152,24 +152,8 @@ impl Drop for Trio {
     }
 }
 
-fn plan_of(plan: &Plan, address: SocketAddr, connections: usize, outstanding: usize) -> Load {
-    Load {
-        address,
-        connections,
-        outstanding,
-        op: Op::Set,
-        read_percent: 80,
-        size: 100,
-        keys: 1000,
-        prefix: "/load".to_owned(),
-        rate: None,
-        warm_up: plan.warm_up,
-        measure: plan.measure,
-        count: None,
-        pid: None,
-        threads: 1,
-        keep_samples: false,
-    }
+fn sets(plan: &Plan, address: SocketAddr, connections: usize, outstanding: usize) -> Load {
+    loads::load_at(plan, address, None, Op::Set, connections, outstanding)
 }
 
 /// Measures what the plan wants, each kind by turns.
@@ -177,7 +161,7 @@ pub fn measure(plan: &Plan, figures: &mut Figures) -> Result<(), String> {
     let mut trios = [Trio::start(plan, Who::Java)?, Trio::start(plan, Who::Ringkeeper)?];
     for trio in &trios {
         let (_, followers) = trio.leader()?;
-        setup::prepare(&plan_of(plan, trio.members[followers[0]].address, 1, 1))?;
+        setup::prepare(&sets(plan, trio.members[followers[0]].address, 1, 1))?;
         spread(plan, plan.prelude, trio)?;
     }
     for round in 0..plan.rounds {
@@ -194,7 +178,7 @@ pub fn measure(plan: &Plan, figures: &mut Figures) -> Result<(), String> {
             }
             if plan.wants(Case::TrioSet1x1) {
                 let (_, followers) = trio.leader()?;
-                let report = engine::run(&plan_of(plan, trio.members[followers[0]].address, 1, 1))?;
+                let report = engine::run(&sets(plan, trio.members[followers[0]].address, 1, 1))?;
                 eprint!("round {}, {who:?} ×3, a follower's client: {report}", round + 1);
                 let mut add = |measure, value| figures.add(&Case::TrioSet1x1.name(), measure, who, value);
                 add(Measure::Throughput, report.throughput());
@@ -254,7 +238,7 @@ fn spread(plan: &Plan, measure: Duration, trio: &Trio) -> Result<Felt, String> {
             .zip([17, 17, 16])
             .map(|(member, connections)| {
                 // No warm-up: what is counted and what it costs must be of the same time.
-                let load = Load { warm_up: Duration::ZERO, measure, ..plan_of(plan, member.address, connections, 16) };
+                let load = Load { warm_up: Duration::ZERO, measure, ..sets(plan, member.address, connections, 16) };
                 scope.spawn(move || engine::run(&load))
             })
             .collect();
