@@ -226,12 +226,19 @@ impl Ledger {
     }
 
     /// The last transaction of the sequence up to a zxid, which may be the beginning of an epoch.
-    fn last_before(&self, zxid: i64) -> i64 {
+    pub fn last_before(&self, zxid: i64) -> i64 {
         self.by_zxid.range(..=zxid).next_back().map_or(0, |(zxid, _)| *zxid)
     }
 
-    /// A member starts on what its disk holds: everything up to `last`. `fresh`: the disk was replaced.
-    pub fn started(&mut self, node: usize, last: i64, fresh: bool) -> Held {
+    /// A member starts on what its disk holds: everything up to `last`. `fresh`: the disk was replaced. `snapshot`: where the snapshot
+    /// ends from which it starts.
+    pub fn started(&mut self, node: usize, last: i64, snapshot: i64, fresh: bool) -> Held {
+        let known = self.logs[node].txns.last_key_value().map_or(0, |(zxid, _)| *zxid);
+        if !fresh && snapshot > known {
+            // It was killed while it installed a leader's snapshot, and the start has completed that.
+            let leader = self.logs.iter().position(|log| log.txns.contains_key(&snapshot));
+            self.rebased(node, leader, snapshot + 1)?;
+        }
         let log = &mut self.logs[node];
         log.delivered = None;
         if fresh {

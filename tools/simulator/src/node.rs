@@ -205,6 +205,7 @@ pub struct Node {
     seen: SeenNow,
     gauges: Arc<Gauges>,
     last: Zxid,
+    began_from: Zxid,
     /// Groups that are on the disk in files whose name is not durable yet.
     unnamed: BTreeMap<SegmentId, Option<Zxid>>,
     forgotten: BTreeSet<u64>,
@@ -287,6 +288,9 @@ impl Node {
         let plan = faults.clone();
         let io: Arc<dyn Disk> = Arc::new(FaultyDisk::new(disk.clone(), move |call| plan.ask(call)));
         let restored = restore(&*io)?;
+        let name =
+            restored.snapshot.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let began_from = name.and_then(|name| snapshot::format::parse(&name)).unwrap_or_default();
         let dice = Dice::new(seed, 0x0DE);
         let auth = Arc::new(Auth::new(auth::Settings::default()).map_err(|error| format!("{error:?}"))?);
         let timeouts = (2 * settings.tick_ms as i32, 20 * settings.tick_ms as i32);
@@ -388,6 +392,7 @@ impl Node {
             seen: SeenNow { shown: Some(last), ..SeenNow::default() },
             gauges,
             last,
+            began_from,
             unnamed: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             known: VecDeque::new(),
@@ -721,6 +726,11 @@ impl Node {
     /// The end of the log that it started on.
     pub fn last(&self) -> Zxid {
         self.last
+    }
+
+    /// The end of the snapshot that it started from.
+    pub fn began_from(&self) -> Zxid {
+        self.began_from
     }
 
     /// Its disk is as slow as this from now on.
