@@ -284,7 +284,8 @@ impl WriteStage {
             return Millis(0);
         }
         let peer = self.ensemble.as_deref().map(|ensemble| ensemble.peer().next_deadline());
-        let expiry = self.tracker.next_expiry();
+        // Without a leader nothing expires, and there is nothing to wake up for.
+        let expiry = self.tracker.next_expiry().filter(|_| self.orders());
         let reap = if !self.orders() {
             Millis(i64::MAX)
         } else if self.reaper.candidates.is_empty() {

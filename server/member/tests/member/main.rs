@@ -3,6 +3,7 @@
 
 mod access;
 mod end;
+mod ensemble;
 mod errors;
 mod faults;
 mod framing;

@@ -60,6 +60,8 @@ pub struct Options {
     pub restored: Option<(Writer, Vec<(SessionId, i32)>)>,
     pub log: LogOptions,
     pub before: Option<Before>,
+    /// What makes it a member of an ensemble. Nobody answers its calls.
+    pub ensemble: Option<member::ensemble::Parts>,
 }
 
 impl Default for Options {
@@ -100,6 +102,7 @@ impl Default for Options {
             restored: None,
             log: LogOptions { payload_bytes_max: length_max, segment_bytes: 4 << 20, ..LogOptions::default() },
             before: None,
+            ensemble: None,
         }
     }
 }
@@ -201,7 +204,7 @@ impl World {
                 tree: sequencer.tree().reader(),
                 stream: receiver,
                 inlet: Inlet::new(producer),
-                serving: true,
+                serving: o.ensemble.is_none(),
                 auth: Arc::clone(&auth),
                 settings: o.shard.clone(),
                 stats: Arc::clone(&stats[id]),
@@ -227,7 +230,7 @@ impl World {
             gauges: Arc::clone(&gauges),
             entropy: 3,
             replayed: before.replayed,
-            ensemble: None,
+            ensemble: o.ensemble,
         };
         let mut stage = WriteStage::new(parts, now);
         stage.start(now);
