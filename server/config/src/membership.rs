@@ -109,8 +109,8 @@ impl Loading {
                 Ok(id) => return Some(Sid(id)),
                 Err(message) => message,
             },
-            // ZooKeeper takes whatever is no file for none.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => return None,
+            // ZooKeeper takes whatever is no file for none. That dataDir itself is a file is found when it is opened.
+            Err(error) if is_no_file(&error) => return None,
             Err(error) => format!("the file cannot be read: {error}"),
         };
         self.problems.push(of_file(&path, message));
@@ -394,4 +394,8 @@ fn plural(count: usize) -> &'static str {
 fn version_of(name: &str) -> i64 {
     let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
     if suffix.starts_with('+') { 0 } else { i64::from_str_radix(suffix, 16).unwrap_or(0) }
+}
+
+fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
 }

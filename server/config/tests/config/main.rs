@@ -48,3 +48,17 @@ fn config_of(lines: &str) -> Config {
 fn warnings_of(loaded: &Loaded, level: Level) -> Vec<String> {
     loaded.warnings.iter().filter(|warning| warning.level == level).map(ToString::to_string).collect()
 }
+
+/// What is wrong with the directory is said, with a status of its own, by whoever opens it.
+#[test]
+fn a_data_directory_that_is_no_directory_is_not_the_business_of_myid() {
+    let invocation = Invocation::parse(["zoo.cfg"]).expect("arguments that can be parsed");
+    for kind in [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory] {
+        let file = with_minimum("");
+        load(&invocation, Some(("zoo.cfg", file.as_bytes())), &[], &|_| Err(kind.into())).expect("a standalone server");
+    }
+    let file = with_minimum("");
+    let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+    load(&invocation, Some(("zoo.cfg", file.as_bytes())), &[], &denied)
+        .expect_err("a file that is there must be right");
+}
