@@ -81,9 +81,23 @@ class Member(Server):
         return self.mode() is not None
 
     def pause(self):
-        """SIGSTOP."""
+        """SIGSTOP; returns when every thread has stopped."""
         self.process.send_signal(signal.SIGSTOP)
         self.paused = True
+        tasks = f"/proc/{self.process.pid}/task"
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            states = []
+            for task in os.listdir(tasks):
+                try:
+                    with open(f"{tasks}/{task}/stat") as f:
+                        states.append(f.read().rpartition(")")[2].split()[0])
+                except FileNotFoundError:
+                    pass  # that thread has ended
+            if all(state in "Tt" for state in states):
+                return
+            time.sleep(0.001)
+        raise AssertionError(f"member {self.sid} does not stop: {states}")
 
     def resume(self):
         """SIGCONT."""

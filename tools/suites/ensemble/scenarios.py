@@ -733,7 +733,7 @@ SCENARIOS = {
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),
     "rolling": (rolling, ["JJJ"], ["JJJ", "RRR"]),
-    "chaos": (chaos, ["RRJ"], ["RRR", "JRR", "RRJ", "JJR", "RRRRR", "JRJRJ"]),
+    "chaos": (chaos, ["RRR"], ["RRR", "JRR", "RRJ", "JJR", "RRRRR", "JRJRJ"]),
     "large": (large, [], ["RRR", "JRR", "RRJ", "JJR"]),
     "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
     "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
