@@ -67,8 +67,8 @@ def classpath(kind):
 
 
 # A small Java server that starts fast; nothing here changes what a client sees.
-JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx512m", "-Dfile.encoding=UTF-8", "-Djava.awt.headless=true",
-       "-Dzookeeper.admin.enableServer=false", "-Dzookeeper.jmx.log4j.disable=true"]
+JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx512m", "-XX:-UsePerfData", "-XX:+DisplayVMOutputToStderr",
+       "-Dfile.encoding=UTF-8", "-Djava.awt.headless=true", "-Dzookeeper.admin.enableServer=false", "-Dzookeeper.jmx.log4j.disable=true"]
 
 
 class NotStarted(Exception):

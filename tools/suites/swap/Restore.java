@@ -24,17 +24,17 @@ import org.apache.zookeeper.server.persistence.FileTxnSnapLog;
 import org.apache.zookeeper.server.persistence.TxnLog;
 
 /**
- * What ZooKeeper's own classes find in a directory. For each line "dataDir TAB logDir" on stdin, a block of lines on stdout
- * that ends with a single dot: last zxid, the digest that Java keeps of its tree, mismatches with the digests in the files,
+ * What ZooKeeper's own classes find in a directory. For each line "dataDir TAB logDir TAB answer" on stdin, lines in the file
+ * that the third names, and then "answered" on stdout: last zxid, the digest that Java keeps of its tree, mismatches with the digests in the files,
  * runs of zxids in the logs, sessions with their timeouts, ACL ids, and every node as a client would see it. The directory is written to as little as a
- * server's start would; give it a copy. For a line "craft TAB dir", a snapshot is made there instead.
+ * server's start would; give it a copy. For a line "craft TAB dir TAB answer", a snapshot is made there instead.
  */
 public class Restore {
     public static void main(String[] args) throws Exception {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        PrintStream out = new PrintStream(System.out, false, "UTF-8");
         for (String line; (line = in.readLine()) != null; ) {
             String[] dirs = line.split("\t");
+            PrintStream out = new PrintStream(dirs[2], "UTF-8");
             try {
                 if (dirs[0].equals("craft")) {
                     craft(dirs[1]);
@@ -44,8 +44,9 @@ public class Restore {
             } catch (Throwable e) {
                 out.println("failed\t" + e.toString().replace('\n', ' '));
             }
-            out.println(".");
-            out.flush();
+            out.close();
+            System.out.println("answered");
+            System.out.flush();
         }
     }
 

@@ -59,18 +59,21 @@ class JavaReader:
                     there[name] = there["data"]
                     continue
                 there[name] = shutil.copytree(source, os.path.join(copy, name))
-            return self._ask(there["data"], there["log"])
+            return self._asked(there["data"], there["log"])
 
     def _ask(self, data, log):
-        with self.lock:
-            return self._asked(data, log)
+        """The lines of an answer. They come in a file: on stdout the virtual machine itself may say something at any time."""
+        with self.lock, tempfile.NamedTemporaryFile("r", prefix="rk-restore-", encoding="utf-8", newline="\n") as answer:
+            self.process.stdin.write(f"{data}\t{log}\t{answer.name}\n".encode())
+            self.process.stdin.flush()
+            while (said := self.process.stdout.readline()) != b"answered\n":
+                assert said, "Restore.java ended"
+                print(f"      said while a directory was read: {said!r}", flush=True)
+            return [line.rstrip("\n") for line in answer]
 
     def _asked(self, data, log):
-        self.process.stdin.write(f"{data}\t{log}\n".encode())
-        self.process.stdin.flush()
         found, failed = Found(), None
-        while (line := self.process.stdout.readline().decode().rstrip("\n")) != ".":
-            assert line, "Restore.java ended"
+        for line in self._ask(data, log):
             what, *rest = line.split("\t")
             if what == "failed":
                 failed = rest[0]
@@ -93,8 +96,10 @@ class JavaReader:
                 found.mismatches = rest[0]
             elif what == "logged":
                 found.logged = [tuple(int(x, 16) for x in r.split("-")) for r in rest]
-            else:
+            elif what in ("containers", "ttls"):
                 setattr(found, what, _paths(rest[0]))
+            else:
+                raise AssertionError(f"Restore.java answers {line!r}")
         assert failed is None, f"Java cannot read the directory: {failed}"
         for node in found.nodes.values():
             node[3].sort()
@@ -103,7 +108,7 @@ class JavaReader:
     def craft(self, data):
         """Makes the snapshot of Restore.java's `craft` in an empty directory."""
         os.makedirs(data)
-        self._ask("craft", data)
+        self._asked("craft", data)
 
     def __enter__(self):
         return self
