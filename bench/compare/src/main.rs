@@ -14,6 +14,7 @@ mod loads;
 mod machine;
 mod markdown;
 mod million;
+mod patience;
 mod server;
 mod trio;
 
@@ -84,7 +85,10 @@ fn run(args: &Args) -> Result<(), String> {
     }
     let servers = servers.ok_or("nothing to measure")?;
     let report = Report {
-        command_line: std::env::args().collect::<Vec<_>>().join(" "),
+        command_line: std::env::args()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace(&plan.directory.display().to_string(), "DIRECTORY"),
         quick: args.quick,
         began,
         date: machine::date(),

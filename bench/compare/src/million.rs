@@ -1,6 +1,7 @@
 //! Cases on a large tree: what a znode takes in memory, what a snapshot does to writers, how soon a restarted server answers.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use proto::Op as ZkOp;
 use crate::args::{Case, Plan};
 use crate::figures::{Figures, Measure, Who, quantile};
 use crate::loads::load;
+use crate::patience::{self, PATIENCE};
 use crate::server::{Pair, Server};
 
 /// Requests that the filling client sends at once.
@@ -22,8 +24,6 @@ const BATCH: usize = 2000;
 const SIBLINGS: usize = 1000;
 /// Sets per second beside the snapshot: well below what either server can do.
 const RATE: f64 = 2000.0;
-/// A snapshot must begin within this; by default one is due after 100,000 transactions at the latest.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// A server is quiet when it has written no snapshot for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -161,12 +161,10 @@ fn write_snapshot(plan: &Plan, server: &Server) -> Result<(Instant, Instant), St
         return Err("no snapshot began".to_owned());
     }
     let began = Instant::now();
-    while server.metric(COUNT)? <= count {
-        if began.elapsed() > PATIENCE {
-            return Err("the snapshot does not end".to_owned());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    patience::until(Duration::from_millis(20), || match server.metric(COUNT) {
+        Ok(now) if now <= count => Continue("the snapshot does not end".to_owned()),
+        answer => Break(answer),
+    })?;
     Ok((began, Instant::now()))
 }
 

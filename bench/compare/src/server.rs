@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::ControlFlow::{Break, Continue};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::args::Plan;
 use crate::figures::Who;
+use crate::patience::{self, PAUSE};
 
 /// What ZooKeeper's administrator's guide recommends, and how it is followed here.
 pub const MANUAL: &[&str] = &[
@@ -28,8 +30,6 @@ pub const MANUAL: &[&str] = &[
     "Admin server off and no request log: nothing that costs. Java logs errors only, the guide's configuration logs more.",
     "The Java server is warmed up with every kind of load before anything is measured.",
 ];
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server process with its directories.
 pub struct Server {
@@ -132,26 +132,25 @@ impl Server {
             .spawn()
             .map_err(|error| format!("{}: {error}", self.program.display()))?;
         let child = self.child.insert(child);
-        loop {
-            // Refused at once while nobody listens, so asking again and again costs the server nothing.
+        patience::until(PAUSE, || {
             let problem = match Session::open(self.address) {
                 Ok(mut session) => match ask(&mut session) {
                     Ok(()) => {
                         let took = begun.elapsed();
-                        session.close().map_err(|error| format!("{}: {error}", self.words.join(" ")))?;
-                        return Ok(took);
+                        let closed = session.close().map_err(|error| format!("{}: {error}", self.words.join(" ")));
+                        return Break(closed.map(|()| took));
                     }
                     Err(problem) => problem,
                 },
                 Err(problem) => problem.to_string(),
             };
             let ended = matches!(child.try_wait(), Ok(Some(_)) | Err(_));
-            if ended || begun.elapsed() > PATIENCE {
-                let output = fs::read_to_string(self.directory.path().join("output")).unwrap_or_default();
-                return Err(format!("{:?} does not serve: {problem}\n{output}", self.who));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+            if ended { Break(Err(problem)) } else { Continue(problem) }
+        })
+        .map_err(|problem| {
+            let output = fs::read_to_string(self.directory.path().join("output")).unwrap_or_default();
+            format!("{:?} does not serve: {problem}\n{output}", self.who)
+        })
     }
 
     /// Ends the process the polite way.
@@ -161,10 +160,11 @@ impl Server {
             // An error means that it has ended already.
             _ = kill_process(pid, Signal::TERM);
         }
-        let until = Instant::now() + PATIENCE;
-        while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        // One that does not end in time is killed.
+        _ = patience::until_ok(|| match child.try_wait() {
+            Ok(None) => Err(String::new()),
+            _ => Ok(()),
+        });
         _ = child.kill();
         _ = child.wait();
     }
@@ -228,6 +228,8 @@ impl Server {
         };
         let configuration = fs::read_to_string(self.directory.path().join("zoo.cfg")).unwrap_or_default();
         let command = format!("{} {}", self.program.display(), self.words.join(" "));
+        let here = self.directory.path().display().to_string();
+        let [configuration, command] = [configuration, command].map(|text| text.replace(&here, "DIRECTORY"));
         Ok(Described { version: format!("{name} {version}"), runtime, command, configuration })
     }
 }

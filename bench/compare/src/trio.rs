@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::ops::ControlFlow::{Break, Continue};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -16,10 +17,10 @@ use tempfile::TempDir;
 
 use crate::args::{Case, Plan};
 use crate::figures::{Figures, Measure, Who};
+use crate::patience::{self, PAUSE};
 use crate::{loads, million};
 
 const MEMBERS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Sessions that must survive a leader change get this timeout.
 const TIMEOUT_MS: i32 = 20_000;
 /// Leaders killed in each round.
@@ -87,31 +88,23 @@ impl Trio {
 
     /// Waits until a member opens sessions.
     fn until_serving(&mut self, at: usize) -> Result<(), String> {
-        let begun = Instant::now();
-        loop {
-            match Session::open(self.members[at].address) {
-                Ok(session) => return session.close().map_err(|error| error.to_string()),
-                Err(error) if begun.elapsed() > PATIENCE => {
-                    let output = fs::read_to_string(self.members[at].directory.join("output")).unwrap_or_default();
-                    return Err(format!("{:?}, member {}: {error}\n{output}", self.who, at + 1));
-                }
-                Err(_) => thread::sleep(Duration::from_millis(2)),
-            }
-        }
+        let member = &self.members[at];
+        let opened = patience::until_ok(|| Session::open(member.address).map_err(|error| error.to_string()));
+        let closed = opened.and_then(|session| session.close().map_err(|error| error.to_string()));
+        closed.map_err(|problem| {
+            let output = fs::read_to_string(member.directory.join("output")).unwrap_or_default();
+            format!("{:?}, member {}: {problem}\n{output}", self.who, at + 1)
+        })
     }
 
     /// The place of the leader, and those of the others.
     fn leader(&self) -> Result<(usize, Vec<usize>), String> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            for (at, member) in self.members.iter().enumerate() {
-                if four_letter(member.address, "srvr").is_ok_and(|text| text.contains("Mode: leader")) {
-                    return Ok((at, (0..MEMBERS).filter(|other| *other != at).collect()));
-                }
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Err(format!("{:?} has no leader", self.who))
+        let leads =
+            |member: &Member| four_letter(member.address, "srvr").is_ok_and(|text| text.contains("Mode: leader"));
+        let at = patience::until_ok(|| {
+            self.members.iter().position(leads).ok_or_else(|| format!("{:?} has no leader", self.who))
+        })?;
+        Ok((at, (0..MEMBERS).filter(|other| *other != at).collect()))
     }
 
     /// CPU of all members together since they started.
@@ -276,15 +269,10 @@ fn failover(trio: &mut Trio) -> Result<Duration, String> {
             break begun.elapsed();
         }
         let back = session.reattach();
-        session = loop {
-            match Session::connect(address, &back) {
-                Ok(again) => break again,
-                Err(error) if begun.elapsed() > PATIENCE => {
-                    return Err(format!("{:?}: no session after a leader was killed: {error}", trio.who));
-                }
-                Err(_) => thread::sleep(Duration::from_millis(1)),
-            }
-        };
+        session = patience::until_ok(|| {
+            Session::connect(address, &back)
+                .map_err(|error| format!("{:?}: no session after a leader was killed: {error}", trio.who))
+        })?;
     };
     session.close().map_err(|error| error.to_string())?;
     trio.members[leader].spawn()?;
@@ -308,22 +296,17 @@ fn survivors(trio: &mut Trio, count: usize) -> Result<(Duration, usize), String>
     let mut back = Vec::with_capacity(count);
     for (number, session) in sessions.into_iter().enumerate() {
         let mut others = followers.iter().cycle().skip(number);
-        loop {
+        let again = patience::until(PAUSE, || {
             let address = trio.members[*others.next().unwrap_or(&followers[0])].address;
             match Session::connect(address, &session.reattach()) {
-                Ok(again) => {
-                    back.push(again);
-                    break;
-                }
-                Err(client::Error::Refused) => {
-                    lost += 1;
-                    break;
-                }
-                Err(_) if begun.elapsed() > PATIENCE => {
-                    return Err(format!("{:?}: sessions do not come back", trio.who));
-                }
-                Err(_) => thread::sleep(Duration::from_millis(1)),
+                Ok(again) => Break(Ok(Some(again))),
+                Err(client::Error::Refused) => Break(Ok(None)),
+                Err(error) => Continue(format!("{:?}: sessions do not come back: {error}", trio.who)),
             }
+        })?;
+        match again {
+            Some(again) => back.push(again),
+            None => lost += 1,
         }
     }
     let took = begun.elapsed();

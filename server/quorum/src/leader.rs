@@ -29,6 +29,9 @@ use crate::replica::{Payload, Replica, SnapshotStream};
 use crate::sync::{self, Plan, Rules};
 use crate::view::{QuorumView, Verifier};
 
+/// Whether the learner's link is kept, or what ends it.
+type Kept = Result<(), Broken>;
+
 /// A history on its way to a learner fills a link up to here; more follows as it drains.
 const WINDOW_BYTES: usize = 1 << 20;
 
@@ -483,13 +486,7 @@ impl Leader {
 
     // --- packets
 
-    fn packet(
-        &mut self,
-        link: LinkId,
-        packet: &Packet<'_>,
-        replica: &mut impl Replica,
-        now: Now,
-    ) -> Result<(), Broken> {
+    fn packet(&mut self, link: LinkId, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Kept {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         let moment = match learner.stage {
             Stage::Greeting => match packet.kind {
@@ -515,13 +512,7 @@ impl Leader {
         Err(Broken::Moment { kind: packet.kind, moment })
     }
 
-    fn live_packet(
-        &mut self,
-        link: LinkId,
-        packet: &Packet<'_>,
-        replica: &mut impl Replica,
-        now: Now,
-    ) -> Result<(), Broken> {
+    fn live_packet(&mut self, link: LinkId, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Kept {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         match packet.kind {
             kind::ACK => {
@@ -564,7 +555,7 @@ impl Leader {
     }
 
     /// FOLLOWERINFO or OBSERVERINFO.
-    fn greeted(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Result<(), Broken> {
+    fn greeted(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
         let observer = packet.kind == kind::OBSERVERINFO;
         let info = LearnerInfo::decode(packet.data)?;
         let Some(info) = info.filter(|info| info.protocol >= PROTOCOL) else {
@@ -615,7 +606,7 @@ impl Leader {
     }
 
     /// ACKEPOCH.
-    fn promised(&mut self, link: LinkId, packet: &Packet<'_>) -> Result<(), Broken> {
+    fn promised(&mut self, link: LinkId, packet: &Packet<'_>) -> Kept {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         let data: [u8; 4] = packet.need_data()?.try_into().map_err(|_| proto::JuteError::Short)?;
         let current = i64::from(i32::from_be_bytes(data));
@@ -631,7 +622,7 @@ impl Leader {
     }
 
     /// The ACK of NEWLEADER.
-    fn took_over(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Result<(), Broken> {
+    fn took_over(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
         let wanted = Zxid(self.epoch << 32);
         let serving = self.serving();
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
