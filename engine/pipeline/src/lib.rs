@@ -21,7 +21,7 @@ pub mod session_table;
 
 pub use guard::Guard;
 pub use message::{
-    Answer, Body, Commit, ConnRef, Item, MemberResult, Origin, Pulse, Readers, ToSequencer, WriteRequest,
+    Answer, Body, Clients, Commit, ConnRef, Item, MemberResult, Origin, Pulse, Readers, ToSequencer, WriteRequest,
 };
 pub use replicate::Waiting;
 pub use sequencer::{Now, Sequencer, Settings, TxnSink};

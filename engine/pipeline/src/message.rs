@@ -131,10 +131,21 @@ pub enum Item {
     Answer(Answer),
     /// Close this connection without an answer: its session was taken over or moved.
     Close(ConnRef),
-    /// Clients are served from here on, or not any more: then every connection is closed, and none gets a session.
-    Serve(bool),
+    /// Who is served from here on. Whoever was served differently before loses the connection.
+    Serve(Clients),
     /// The tree was replaced by another one, at this zxid. Nobody is served at the moment.
     Tree(Readers),
+}
+
+/// The clients that get sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clients {
+    /// No client at all.
+    Nobody,
+    /// Those that are content to read what may be old, with sessions that only this server knows.
+    Readers,
+    /// Every client.
+    All,
 }
 
 /// Readers of a new tree, one for each shard, which takes its own.

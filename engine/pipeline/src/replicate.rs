@@ -82,11 +82,6 @@ impl<G: Guard> Sequencer<G> {
         self.committed(zxid, out);
     }
 
-    /// Tells all shards whether clients are served, behind what is final.
-    pub fn serve(&mut self, serves: bool, out: &mut Vec<Item>) {
-        out.push(Item::Serve(serves));
-    }
-
     /// Takes back every transaction after `to`.
     ///
     /// # Panics

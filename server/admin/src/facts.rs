@@ -71,7 +71,7 @@ impl Facts {
 
     /// The same for a member of an ensemble. Its role is that of its state.
     pub fn of_member(server: Arc<ServerFacts>, quorum: QuorumReport, now_mono: Millis, now_wall: Millis) -> Facts {
-        let role = Role::of(&quorum.state);
+        let role = Role::of(&quorum.state, quorum.read_only);
         Facts { quorum: Some(quorum), ..Facts::new(server, role, now_mono, now_wall) }
     }
 }
@@ -100,12 +100,15 @@ pub enum Role {
     Follower,
     /// It learns from a leader without voting.
     Observer,
+    /// It has no leader, and serves readers what it had last.
+    ReadOnly,
 }
 
 impl Role {
     /// What a member of an ensemble is for clients.
-    pub fn of(state: &PeerState) -> Role {
+    pub fn of(state: &PeerState, read_only: bool) -> Role {
         match state.phase {
+            _ if read_only => Role::ReadOnly,
             _ if !state.serving => Role::NotServing,
             Phase::Looking => Role::NotServing,
             Phase::Leading => Role::Leader,
@@ -122,6 +125,7 @@ impl Role {
             Role::Leader => "leader",
             Role::Follower => "follower",
             Role::Observer => "observer",
+            Role::ReadOnly => "read-only",
         }
     }
 }

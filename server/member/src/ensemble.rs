@@ -8,7 +8,9 @@
 //! ```
 //!
 //! What is final is published to the shards when it is durable here as well, so that a client of this server never sees what the
-//! server could forget. Without a leader nothing moves: requests are dropped, as their connections are closed.
+//! server could forget. Without a leader nothing moves: requests are dropped, as their connections are closed. A member that has been
+//! without one for a while may serve readers ([`Parts::read_only_after_ms`]): from what was final here, with sessions that no
+//! transaction made, which end when a leader is found.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -18,11 +20,11 @@ use std::sync::Arc;
 use host::Disk;
 use pipeline::message::OpenedSession;
 use pipeline::session_table::{Session, SessionTable};
-use pipeline::{Body, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
+use pipeline::{Answer, Body, Clients, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
 use proto::request::Reconfig;
-use proto::{Decode, Millis, Op, Reader, SessionId, Sid, Txn, Xid, Zxid};
+use proto::{Code, Decode, Millis, Op, Reader, SessionId, Sid, Txn, Xid, Zxid};
 use quorum::effect::{LinkId, Port, Ticket};
-use quorum::peer::Peer;
+use quorum::peer::{Peer, Phase};
 use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
 use quorum::view::QuorumView;
 use snapshot::epochs::{self, Epochs};
@@ -55,6 +57,8 @@ pub struct Parts {
     pub store: Store,
     /// How many clients there are of a server that leads: with `leaderServes=no` none.
     pub leader_serves: bool,
+    /// With `readonlymode.enabled`: after so long without a leader, clients that are content with old data are served.
+    pub read_only_after_ms: Option<i64>,
     /// `reconfigEnabled`
     pub reconfig_enabled: bool,
     /// `commitLogCount`: final transactions that stay in memory for learners that lag behind.
@@ -107,6 +111,26 @@ struct Local {
     told: Millis,
 }
 
+/// Read-only mode.
+#[derive(Default)]
+pub(crate) struct ReadOnly {
+    /// How long to look for a leader before; `None`: for ever.
+    after_ms: Option<i64>,
+    /// Since when this member has looked for a leader, if it does.
+    since: Option<Millis>,
+    /// Readers are served.
+    on: bool,
+    /// Their sessions, which the tracker knows as well.
+    sessions: BTreeMap<SessionId, (ConnRef, i32)>,
+}
+
+impl ReadOnly {
+    /// When it begins, unless a leader is found before.
+    fn due(&self) -> Option<Millis> {
+        if self.on { None } else { Some(self.since?.plus(self.after_ms?)) }
+    }
+}
+
 /// See the module's page.
 pub(crate) struct Ensemble {
     /// `None` while it is called.
@@ -143,6 +167,7 @@ pub(crate) struct Ensemble {
     listing: usize,
     /// Sessions of this server's clients, while it learns.
     local: BTreeMap<SessionId, Local>,
+    read_only: ReadOnly,
     loading: Option<Loading>,
     /// The last transaction before the epoch that is served.
     before_epoch: Zxid,
@@ -174,6 +199,7 @@ impl Ensemble {
             released: false,
             listing: 0,
             local: BTreeMap::new(),
+            read_only: ReadOnly { after_ms: parts.read_only_after_ms, ..ReadOnly::default() },
             loading: None,
             before_epoch: last,
             mismatch_said: false,
@@ -270,6 +296,122 @@ impl WriteStage {
         let Some(mut peer) = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.peer.take()) else { return };
         call(&mut peer, self);
         self.ens().peer = Some(peer);
+        self.note_phase();
+    }
+
+    /// Read-only mode counts from when the member began to look for a leader, and ends when it has found one.
+    fn note_phase(&mut self) {
+        if self.ens().read_only.after_ms.is_none() {
+            return;
+        }
+        if self.ens().peer().state().phase == Phase::Looking {
+            let now = self.now.mono;
+            self.ens().read_only.since.get_or_insert(now);
+        } else {
+            self.end_read_only();
+        }
+    }
+
+    /// Serves readers, if it is time to.
+    fn begin_read_only(&mut self, now: Now) {
+        let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
+        if ensemble.mode != Mode::Looking || ensemble.read_only.due().is_none_or(|due| now.mono < due) {
+            return;
+        }
+        ensemble.read_only.on = true;
+        ensemble.out.push(Item::Serve(Clients::Readers));
+        // From here on it holds the readers' sessions; who else is alive is the next leader's business.
+        self.tracker.clear();
+        tracing::warn!("no leader for long: serving read-only clients what this server had last");
+    }
+
+    /// Whoever reads without a leader loses the connection: a leader was found, or the tree changes.
+    fn end_read_only(&mut self) {
+        let read_only = &mut self.ens().read_only;
+        read_only.since = None;
+        read_only.sessions.clear();
+        if std::mem::take(&mut read_only.on) {
+            self.tracker.clear();
+            self.ens().out.push(Item::Serve(Clients::Nobody));
+            tracing::info!("read-only clients are not served any more");
+        }
+    }
+
+    /// Are readers served although there is no leader?
+    pub fn is_read_only(&self) -> bool {
+        self.ensemble.as_deref().is_some_and(|ensemble| ensemble.read_only.on)
+    }
+
+    /// When the session clock or read-only mode wants to be called without a leader.
+    pub(crate) fn read_only_deadline(&self) -> Option<Millis> {
+        self.ensemble.as_deref()?.read_only.due()
+    }
+
+    /// The timeout of a session that no transaction made.
+    pub(crate) fn reader_timeout(&self, session: SessionId) -> Option<i32> {
+        Some(self.ensemble.as_deref()?.read_only.sessions.get(&session)?.1)
+    }
+
+    /// Readers' sessions that were not heard of for too long are forgotten. Nothing is left of them.
+    fn expire_readers(&mut self, now: Now) {
+        if self.is_read_only() && self.tracker.next_expiry().is_some_and(|due| due <= now.mono) {
+            for session in self.tracker.expire(now.mono) {
+                self.tracker.close(session);
+                if let Some((conn, _)) = self.ens().read_only.sessions.remove(&session) {
+                    tracing::info!(%session, "read-only session expired");
+                    self.ens().out.push(Item::Close(conn));
+                }
+            }
+        }
+    }
+
+    /// A request while there is no leader: a reader's, or one that came too late and is dropped, as its connection is closed.
+    pub(crate) fn serve_reader(&mut self, message: ToSequencer, now: Now) {
+        if !self.is_read_only() {
+            return;
+        }
+        match message {
+            ToSequencer::Open { conn, timeout_ms } => {
+                let sequencer = &self.sequencer;
+                let session = self.ids.next(|id| sequencer.sessions().get(id).is_some());
+                let pulse = self.tracker.open(session, timeout_ms, now.mono);
+                self.ens().read_only.sessions.insert(session, (conn, timeout_ms));
+                self.answer_reader(conn, Xid(0), Body::Session(Some(OpenedSession { session, timeout_ms, pulse })));
+            }
+            ToSequencer::Attach { conn, session, timeout_ms } => {
+                if let Some(pulse) = self.tracker.reattach(session, timeout_ms, now.mono) {
+                    let before = self.ens().read_only.sessions.insert(session, (conn, timeout_ms));
+                    if let Some((before, _)) = before.filter(|(before, _)| *before != conn) {
+                        self.ens().out.push(Item::Close(before));
+                    }
+                    self.answer_reader(conn, Xid(0), Body::Session(Some(OpenedSession { session, timeout_ms, pulse })));
+                } else if self.sequencer.sessions().get(session).is_some() {
+                    // It may live on with a leader elsewhere: its client goes on looking for one.
+                    self.ens().out.push(Item::Close(conn));
+                } else {
+                    self.answer_reader(conn, Xid(0), Body::Session(None));
+                }
+            }
+            ToSequencer::Write(WriteRequest {
+                from: Origin::Conn(conn), session, xid, op: Op::CloseSession, ..
+            }) => {
+                let sessions = &mut self.ens().read_only.sessions;
+                if sessions.get(&session).is_some_and(|(owner, _)| *owner == conn) {
+                    sessions.remove(&session);
+                    self.tracker.close(session);
+                    self.answer_reader(conn, xid, Body::None);
+                    self.ens().out.push(Item::Close(conn));
+                }
+            }
+            // The shard refuses what changes something, and a reader has no ephemerals.
+            ToSequencer::Ephemerals { conn, xid, .. } => self.answer_reader(conn, xid, Body::Strings(Vec::new())),
+            ToSequencer::Write(_) | ToSequencer::Sync { .. } => {}
+        }
+    }
+
+    fn answer_reader(&mut self, conn: ConnRef, xid: Xid, body: Body) {
+        let zxid = self.sequencer.committed_zxid();
+        self.ens().out.push(Item::Answer(Answer { conn, xid, zxid, code: Code::Ok, body }));
     }
 
     /// A peer connected to one of this member's ports.
@@ -333,6 +475,8 @@ impl WriteStage {
         if self.ensemble.as_deref().is_some_and(|ensemble| ensemble.peer().next_deadline() <= now.mono) {
             self.with_peer(|peer, stage| peer.tick(stage, now));
         }
+        self.begin_read_only(now);
+        self.expire_readers(now);
         self.log_backlog();
         if self.ensemble.as_deref_mut().is_some_and(|ensemble| std::mem::take(&mut ensemble.released)) {
             for message in std::mem::take(&mut self.ens().held) {
@@ -490,6 +634,7 @@ impl WriteStage {
 
     /// Another state of the database, all of it final: from the disk, or from a leader.
     fn replace(&mut self, mut tree: tree::Writer, sessions: BTreeMap<SessionId, i32>, last: Zxid) {
+        self.end_read_only();
         let shards = self.inlets.len();
         let readers = Readers::new((0..shards).map(|_| tree.reader()));
         let mut table = SessionTable::default();
@@ -606,6 +751,7 @@ impl Replica for WriteStage {
     }
 
     fn lead(&mut self, epoch: i64, now: Now) {
+        self.end_read_only();
         let first = Zxid(epoch << 32);
         self.ens().before_epoch = self.last_logged();
         let mut out = std::mem::take(&mut self.ens().out);
@@ -618,7 +764,7 @@ impl Replica for WriteStage {
         ensemble.final_to = first;
         ensemble.history.last = first;
         if ensemble.leader_serves {
-            ensemble.out.push(Item::Serve(true));
+            ensemble.out.push(Item::Serve(Clients::All));
         }
         self.close_orphans();
     }
@@ -792,6 +938,7 @@ impl Replica for WriteStage {
     }
 
     fn serve(&mut self, role: Role, _now: Now) {
+        self.end_read_only();
         let first = Zxid(self.current_epoch() << 32);
         if first > self.sequencer.prepared() {
             self.ens().before_epoch = self.last_logged();
@@ -805,7 +952,7 @@ impl Replica for WriteStage {
         self.tracker.clear();
         let ensemble = self.ens();
         ensemble.mode = Mode::Learning;
-        ensemble.out.push(Item::Serve(true));
+        ensemble.out.push(Item::Serve(Clients::All));
         tracing::info!(?role, "serving clients");
     }
 
@@ -871,7 +1018,7 @@ impl Replica for WriteStage {
         self.sequencer.forget_owners();
         let ensemble = self.ens();
         ensemble.mode = Mode::Looking;
-        ensemble.out.push(Item::Serve(false));
+        ensemble.out.push(Item::Serve(Clients::Nobody));
         ensemble.remote.clear();
         ensemble.claims.clear();
         ensemble.opening.clear();

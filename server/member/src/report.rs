@@ -52,6 +52,8 @@ pub struct WriteReport {
     /// Expiry buckets: when (monotonic ms, to be shown as wall clock), and the sessions with their timeouts. A learner, which decides
     /// about no end, has all its sessions in one.
     pub buckets: Vec<(i64, Vec<(SessionId, i32)>)>,
+    /// Of a server without a leader, whose buckets are its readers' sessions: those that it had from its ensemble.
+    pub known: Vec<(SessionId, i32)>,
     /// Ephemerals by session.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
     /// Digest history: zxid and digest.
@@ -65,6 +67,8 @@ pub struct WriteReport {
 pub struct QuorumReport {
     /// What it is.
     pub state: PeerState,
+    /// It serves readers although it has no leader.
+    pub read_only: bool,
     /// Its figures.
     pub figures: PeerReport,
     /// The committed configuration.

@@ -284,8 +284,8 @@ impl WriteStage {
             return Millis(0);
         }
         let peer = self.ensemble.as_deref().map(|ensemble| ensemble.peer().next_deadline());
-        // Without a leader nothing expires, and there is nothing to wake up for.
-        let expiry = self.tracker.next_expiry().filter(|_| self.orders());
+        // Without a leader nothing expires but readers' sessions, and there is nothing to wake up for.
+        let expiry = self.tracker.next_expiry().filter(|_| self.orders() || self.is_read_only());
         let reap = if !self.orders() {
             Millis(i64::MAX)
         } else if self.reaper.candidates.is_empty() {
@@ -294,7 +294,10 @@ impl WriteStage {
             self.reaper.next_reap
         };
         let group = self.group_since.map(|since| since.plus(self.settings.flush_delay_ms));
-        [expiry, group, self.log.next_time(), peer].into_iter().flatten().fold(reap, Millis::min)
+        [expiry, group, self.log.next_time(), peer, self.read_only_deadline()]
+            .into_iter()
+            .flatten()
+            .fold(reap, Millis::min)
     }
 
     /// The next write of the log, if one should be issued now. With a `flushDelay` a group waits for company first.
@@ -363,7 +366,8 @@ impl WriteStage {
 
     /// For `dump` and `hash`.
     pub fn report(&mut self) -> WriteReport {
-        let timeouts = |id| self.sequencer.sessions().get(id).map_or(0, |session| session.timeout_ms);
+        let of_txns = |id| self.sequencer.sessions().get(id).map(|session| session.timeout_ms);
+        let timeouts = |id| of_txns(id).or_else(|| self.reader_timeout(id)).unwrap_or(0);
         let buckets = self
             .tracker
             .buckets()
@@ -380,13 +384,15 @@ impl WriteStage {
             .sessions_with_ephemerals()
             .map(|id| (id, tree.ephemerals_of(id).map(str::to_owned).collect()))
             .collect();
-        WriteReport { buckets, ephemerals, digests, quorum: None }
+        let known = if self.is_read_only() { self.sequencer.sessions().settled() } else { Vec::new() };
+        WriteReport { buckets, known, ephemerals, digests, quorum: None }
     }
 
     /// For the words that show this member's part in its ensemble; `None` on a standalone server.
     pub fn quorum_report(&self, now: Now) -> Option<QuorumReport> {
         let peer = self.peer()?;
-        Some(QuorumReport { state: peer.state(), figures: peer.report(now), view: peer.view().clone() })
+        let read_only = self.is_read_only();
+        Some(QuorumReport { state: peer.state(), read_only, figures: peer.report(now), view: peer.view().clone() })
     }
 
     /// `srst`, as far as it is this stage's.
@@ -432,7 +438,7 @@ impl WriteStage {
 
     fn handle(&mut self, message: ToSequencer, now: Now) {
         match self.mode() {
-            Some(Mode::Looking) => return,
+            Some(Mode::Looking) => return self.serve_reader(message, now),
             Some(Mode::Learning) => return self.forward(message),
             Some(Mode::Leading) | None => {}
         }

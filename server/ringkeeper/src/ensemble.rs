@@ -22,6 +22,9 @@ use crate::views::ViewFiles;
 /// For the snapshot of a znode with as much data as clients may set, and its transaction.
 const PACKET_EXTRA_BYTES: usize = 1 << 20;
 
+/// So long, and at least a tick, a member looks for a leader before it serves readers without one.
+const READ_ONLY_AFTER_MS: i64 = 2_000;
+
 /// Takes the two ports at which other members call.
 pub fn take_ports(ensemble: &Ensemble) -> Result<Vec<(Port, TcpListener)>, Failure> {
     let bound = peers::bind(ensemble.id, ensemble.member(), &ensemble.wires)
@@ -73,6 +76,7 @@ pub fn parts(
         epochs,
         store: Store { disk: Arc::new(disk), data_dir: dirs.data.clone(), log_dir: dirs.log.clone(), options },
         leader_serves: ensemble.leader_serves,
+        read_only_after_ms: config.read_only_mode.then(|| READ_ONLY_AFTER_MS.max(i64::from(config.tick_time_ms))),
         reconfig_enabled: config.nodes.reconfig,
         history_max: ensemble.catch_up.transactions as usize,
     })

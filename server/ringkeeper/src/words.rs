@@ -45,7 +45,7 @@ pub struct Words {
 }
 
 /// What a member can be for its clients.
-const ROLES: [Role; 4] = [Role::NotServing, Role::Leader, Role::Follower, Role::Observer];
+const ROLES: [Role; 5] = [Role::NotServing, Role::Leader, Role::Follower, Role::Observer, Role::ReadOnly];
 
 impl Words {
     /// For a server that serves from now on, or that looks for its ensemble.
@@ -93,8 +93,8 @@ impl Words {
     }
 
     /// What a member of an ensemble is from now on, as its write stage sees it.
-    pub fn set_role(&self, state: &PeerState) {
-        let role = Role::of(state);
+    pub fn set_role(&self, state: &PeerState, read_only: bool) {
+        let role = Role::of(state, read_only);
         let place = ROLES.iter().position(|known| *known == role).unwrap_or(0);
         self.role.store(place as u8, Relaxed);
     }

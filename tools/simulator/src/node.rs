@@ -264,6 +264,7 @@ fn ensemble(
             options: restore_options(),
         },
         leader_serves: settings.leader_serves,
+        read_only_after_ms: None,
         reconfig_enabled: false,
         history_max: settings.history_max,
     })

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use quorum::effect::HostPort;
 use quorum::view::QuorumView;
 
-use crate::{EnsembleFacts, Facts};
+use crate::{EnsembleFacts, Facts, Role};
 
 pub(super) fn text(facts: &Facts) -> String {
     let server = &facts.server;
@@ -25,13 +25,18 @@ pub(super) fn text(facts: &Facts) -> String {
     // A standalone server has no number.
     _ = writeln!(out, "serverId={}", server.ensemble.map_or(0, |ensemble| ensemble.id.0));
     if let (Some(ensemble), Some(quorum)) = (server.ensemble, &facts.quorum) {
-        membership(&mut out, ensemble, &quorum.view);
+        limits_and_ports(&mut out, ensemble, &quorum.view);
+        // Without a leader nobody says what the ensemble is now.
+        if facts.role != Role::ReadOnly {
+            // It ends without a line's end, as the text of the configuration does.
+            _ = write!(out, "membership: \n{}", quorum.view);
+        }
     }
     out
 }
 
-/// What a member of an ensemble adds. It ends without a line's end, as the text of the configuration does.
-fn membership(out: &mut String, ensemble: EnsembleFacts, view: &QuorumView) {
+/// What a member of an ensemble adds.
+fn limits_and_ports(out: &mut String, ensemble: EnsembleFacts, view: &QuorumView) {
     let ports = |places: Vec<HostPort>| {
         let ports: Vec<String> = places.iter().map(|place| place.port.to_string()).collect();
         ports.join("|")
@@ -44,5 +49,4 @@ fn membership(out: &mut String, ensemble: EnsembleFacts, view: &QuorumView) {
     _ = writeln!(out, "electionPort={}", member.map_or_else(String::new, |member| ports(member.election())));
     _ = writeln!(out, "quorumPort={}", member.map_or_else(String::new, |member| ports(member.quorum())));
     _ = writeln!(out, "peerType={}", u8::from(!view.is_voter(ensemble.id)));
-    _ = write!(out, "membership: \n{view}");
 }

@@ -14,7 +14,14 @@ use crate::{Facts, Role};
 pub(super) fn text(facts: &Facts) -> String {
     let mut out = "SessionTracker dump:\n".to_owned();
     match facts.role {
-        Role::Follower | Role::Observer => known_sessions(&mut out, facts),
+        Role::Follower | Role::Observer => {
+            known_sessions(&mut out, facts.writes.buckets.iter().flat_map(|(_, sessions)| sessions))
+        }
+        Role::ReadOnly => {
+            out.push_str("Local ");
+            session_buckets(&mut out, facts);
+            known_sessions(&mut out, &facts.writes.known);
+        }
         Role::Leader | Role::Standalone | Role::NotServing => session_buckets(&mut out, facts),
     }
 
@@ -54,9 +61,8 @@ fn session_buckets(out: &mut String, facts: &Facts) {
 }
 
 /// A learner knows the ensemble's sessions, and nothing of their ends.
-fn known_sessions(out: &mut String, facts: &Facts) {
-    let sessions: BTreeMap<SessionId, i32> =
-        facts.writes.buckets.iter().flat_map(|(_, sessions)| sessions).copied().collect();
+fn known_sessions<'a>(out: &mut String, sessions: impl IntoIterator<Item = &'a (SessionId, i32)>) {
+    let sessions: BTreeMap<SessionId, i32> = sessions.into_iter().copied().collect();
     _ = writeln!(out, "Global Sessions({}):", sessions.len());
     for (session, timeout_ms) in sessions {
         _ = writeln!(out, "{session}\t{timeout_ms}ms");

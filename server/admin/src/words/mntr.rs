@@ -19,7 +19,9 @@ pub(super) fn text(facts: &Facts) -> String {
     lines.put("server_state", facts.role.name());
     let quorum = facts.quorum.as_ref();
     if let Some(quorum) = quorum {
-        lines.put("peer_state", peer_state(quorum));
+        if facts.role != Role::ReadOnly {
+            lines.put("peer_state", peer_state(quorum));
+        }
         if let (Role::Observer, Some(leader)) = (facts.role, quorum.state.leader) {
             lines.put("observer_master_id", leader);
         }

@@ -1,4 +1,4 @@
-//! `srvr`: the server in nine lines, a leader in ten. It is always answered, so every monitoring tool can rely on it.
+//! `srvr`: the server in nine lines, a leader and a read-only server in ten. It is always answered, so every monitoring tool can rely on it.
 
 use std::fmt::Write;
 
@@ -11,9 +11,13 @@ pub(super) fn text(facts: &Facts) -> String {
     out
 }
 
-/// The line that `srvr` and `stat` begin with.
+/// What `srvr` and `stat` begin with.
 pub(super) fn version_line(facts: &Facts) -> String {
-    format!("Zookeeper version: {}\n", facts.server.version)
+    let mut out = format!("Zookeeper version: {}\n", facts.server.version);
+    if facts.role == Role::ReadOnly {
+        out.push_str("READ-ONLY mode; serving only read-only clients\n");
+    }
+    out
 }
 
 /// What `srvr` and `stat` end with.

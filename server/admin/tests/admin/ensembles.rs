@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use admin::{EnsembleFacts, Facts, Role, answer};
 use member::report::QuorumReport;
-use proto::{Sid, Zxid};
+use proto::{SessionId, Sid, Zxid};
 use quorum::peer::{LearnerReport, PeerReport, PeerState, Phase, Zab};
 use quorum::view::QuorumView;
 
@@ -23,7 +23,8 @@ fn quorum(phase: Phase) -> QuorumReport {
     let state = PeerState { phase, zab: Zab::Broadcast, serving: true, leader: Some(Sid(3)), epoch: 1 };
     let unset =
         PeerReport { last_proposal_size: -1, min_proposal_size: -1, max_proposal_size: -1, ..PeerReport::default() };
-    QuorumReport { state, figures: PeerReport { quorum_size: 3, ..unset }, view: QuorumView::parse(text).unwrap() }
+    let figures = PeerReport { quorum_size: 3, ..unset };
+    QuorumReport { state, read_only: false, figures, view: QuorumView::parse(text).unwrap() }
 }
 
 fn member(facts: Facts, quorum: QuorumReport) -> Facts {
@@ -156,6 +157,30 @@ fn a_member_without_a_quorum_serves_nobody() {
     }
 }
 
+/// As 3.9.5 answers where only one of three runs, with `-Dreadonlymode.enabled=true`.
+#[test]
+fn a_member_that_serves_readers_says_that_it_is_read_only() {
+    let state = PeerState { phase: Phase::Looking, zab: Zab::Election, serving: false, leader: None, epoch: 1 };
+    let mut facts = member(crate::facts(), QuorumReport { state, read_only: true, ..quorum(Phase::Looking) });
+    assert_eq!(facts.role, Role::ReadOnly);
+    assert_eq!(answer(word("isro"), &facts), "ro");
+    for (name, next) in [("srvr", "Latency min/avg/max: "), ("stat", "Clients:\n")] {
+        let text = answer(word(name), &facts);
+        let beginning = format!("\nREAD-ONLY mode; serving only read-only clients\n{next}");
+        assert!(text.contains(&beginning), "{text}");
+        assert!(text.contains("\nMode: read-only\n"), "{text}");
+    }
+    let text = answer(word("mntr"), &facts);
+    assert!(text.contains("zk_server_state\tread-only\n"), "{text}");
+    assert!(!text.contains("peer_state"), "{text}");
+    facts.writes.buckets = vec![(facts.now_mono.0, vec![(SessionId(0x11), 4_000)])];
+    facts.writes.known = vec![(SessionId(0x22), 30_000)];
+    let text = answer(word("dump"), &facts);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["SessionTracker dump:", "Local Session Sets (1)/(1):"]);
+    assert_eq!(lines[3..6], ["\t0x11", "Global Sessions(1):", "0x22\t30000ms"]);
+}
+
 /// A leader with two followers and an observer, as the captured one.
 fn leader() -> Facts {
     let learner = |sid, voter| LearnerReport {
@@ -166,7 +191,7 @@ fn leader() -> Facts {
         acked: Zxid(0),
         unsent_bytes: 0,
     };
-    let QuorumReport { state, figures, view } = with_proposals(Phase::Leading, [79, 48, 104]);
+    let QuorumReport { state, read_only, figures, view } = with_proposals(Phase::Leading, [79, 48, 104]);
     let figures = PeerReport {
         learners: vec![learner(1, true), learner(2, true), learner(4, false)],
         followers: 2,
@@ -179,7 +204,7 @@ fn leader() -> Facts {
         diff_syncs: 3,
         ..figures
     };
-    member(crate::facts(), QuorumReport { state, figures, view })
+    member(crate::facts(), QuorumReport { state, read_only, figures, view })
 }
 
 #[test]

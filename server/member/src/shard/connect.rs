@@ -1,7 +1,7 @@
 //! The first packet of a connection: which session will it be? (client-protocol.md §3.2)
 
 use pipeline::message::OpenedSession;
-use pipeline::{Now, ToSequencer};
+use pipeline::{Clients, Now, ToSequencer};
 use proto::SessionId;
 use proto::connect::{ConnectRequest, ConnectResponse, session_password};
 use proto::reply::{begin_frame, end_frame};
@@ -34,7 +34,12 @@ impl Shard {
             self.end(key);
             return;
         }
-        if !self.serving {
+        let served = match self.serving {
+            Clients::All => true,
+            Clients::Readers => request.read_only == Some(true),
+            Clients::Nobody => false,
+        };
+        if !served {
             tracing::debug!("no leader, closing a new connection");
             self.end(key);
             return;
@@ -64,14 +69,15 @@ impl Shard {
 
     /// The session is there, or it is not.
     pub(super) fn session_answer(&mut self, key: Key, opened: Option<&OpenedSession>, now: Now) {
+        let read_only = self.serving == Clients::Readers;
         let Some(conn) = self.conn_mut(key) else { return };
         let response = match opened {
-            None => ConnectResponse::refusal(conn.read_only.map(|_| false)),
+            None => ConnectResponse::refusal(conn.read_only.map(|_| read_only)),
             Some(opened) => ConnectResponse {
                 timeout_ms: conn.timeout_ms,
                 session: opened.session,
                 password: session_password(opened.session),
-                read_only: conn.read_only.map(|_| false),
+                read_only: conn.read_only.map(|_| read_only),
             },
         };
         let start = begin_frame(&mut conn.output);

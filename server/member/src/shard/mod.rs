@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use auth::{Auth, Outcome};
-use pipeline::{ConnRef, Now, Origin, ToSequencer, WriteRequest};
+use pipeline::{Clients, ConnRef, Now, Origin, ToSequencer, WriteRequest};
 use proto::reply::{EventType, put_header_frame, put_notification};
 use proto::request::{AuthPacket, RequestHeader};
 use proto::{Code, Decode, Id, Millis, Op, Reader, SessionId, Xid, Zxid};
@@ -152,8 +152,8 @@ pub struct Shard {
     free: Vec<u32>,
     inlet: Inlet,
     stream: Receiver,
-    /// Do clients get sessions? A member of an ensemble needs a leader for that.
-    serving: bool,
+    /// Who gets a session? A member of an ensemble needs a leader for most.
+    serving: Clients,
     dirty: Vec<Key>,
     /// Requests waiting in all shards, and what this one last added to it.
     outstanding_all: Arc<AtomicUsize>,
@@ -216,7 +216,7 @@ impl Shard {
             free: Vec::new(),
             inlet: parts.inlet,
             stream: parts.stream,
-            serving: parts.serving,
+            serving: if parts.serving { Clients::All } else { Clients::Nobody },
             dirty: Vec::new(),
             outstanding_all: parts.outstanding_all,
             outstanding: 0,
@@ -708,6 +708,9 @@ impl Shard {
             return self.refuse(key, xid, Code::SessionClosedRequireSaslAuth);
         }
         match op {
+            Some(op) if self.serving == Clients::Readers && is_refused_to_readers(op) => {
+                self.header_only(key, xid, self.room.tree.zxid(), Code::NotReadOnly);
+            }
             Some(op) if op.is_write() && op != Op::CreateSession => {
                 let (session, ids) = (conn.session, Arc::clone(&conn.ids));
                 let (conn, bytes, body) = (self.conn_ref(key), body.len(), body.into());
@@ -859,4 +862,9 @@ impl Shard {
         }
         self.touch_dirty(key);
     }
+}
+
+/// What a server without a leader cannot do: everything that needs one (client-protocol.md §20).
+fn is_refused_to_readers(op: Op) -> bool {
+    op == Op::Sync || op.is_write() && !matches!(op, Op::CreateSession | Op::CloseSession)
 }

@@ -1,6 +1,6 @@
 //! Consuming the commit stream: advance, fire watches, answer, serve the reads that waited (DESIGN.md §3).
 
-use pipeline::{Answer, Body, Commit, ConnRef, Item, MemberResult, Now, Readers};
+use pipeline::{Answer, Body, Clients, Commit, ConnRef, Item, MemberResult, Now, Readers};
 use proto::jute::{Encode, put_buffer, put_string, put_strings};
 use proto::multi::{put_end, put_member_error, put_member_header};
 use proto::reply::{EventType, begin_frame, end_frame, put_header};
@@ -50,10 +50,11 @@ impl Shard {
         }
     }
 
-    /// Without a leader nobody is served: every connection is closed, as ZooKeeper does, and whoever comes is sent away.
-    fn serve(&mut self, serves: bool) {
-        self.serving = serves;
-        if serves {
+    /// Whoever was served until now loses the connection, as in ZooKeeper: without a leader nobody is, and what a server without
+    /// one did for its readers ends when there is one.
+    fn serve(&mut self, serves: Clients) {
+        let before = std::mem::replace(&mut self.serving, serves);
+        if before == Clients::Nobody && serves != Clients::Nobody {
             return;
         }
         for index in 0..self.slots.len() {

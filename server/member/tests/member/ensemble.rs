@@ -30,6 +30,7 @@ fn lone_member() -> World {
                 options: RestoreOptions::new(tree::Options::new((1, 2))),
             },
             leader_serves: true,
+            read_only_after_ms: None,
             reconfig_enabled: false,
             history_max: 500,
         });

@@ -12,6 +12,7 @@ mod multi;
 mod order;
 mod power_cuts;
 mod random;
+mod read_only;
 mod reads;
 mod sessions;
 mod upkeep;
