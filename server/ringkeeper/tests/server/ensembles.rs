@@ -2,8 +2,12 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Launch, Server, directory, until};
+use client::{Error, Event, Options, Request, Session};
+use proto::Code;
+
+use crate::harness::{Launch, Server, directory, patient, until};
 
 /// Ports of 127.0.0.1 that are free, most probably: for clients, learners and elections.
 fn ports(count: usize) -> Vec<u16> {
@@ -133,4 +137,117 @@ fn three_members_find_each_other_and_go_on_without_their_leader() {
     for server in servers {
         server.stop();
     }
+}
+
+/// Of a client that is content with a server without a leader.
+fn reader() -> Options {
+    Options { read_only: Some(true), ..patient() }
+}
+
+#[track_caller]
+fn is_sent_away(server: &Server, options: &Options) {
+    let error = Session::connect(server.addr, options).err();
+    assert!(matches!(error, Some(Error::Closed)), "{error:?}");
+}
+
+#[track_caller]
+fn is_refused(session: &mut Session, request: &Request<'_>) {
+    let error = session.ask(request).expect_err("refused");
+    assert_eq!(error.code(), Some(Code::NotReadOnly), "{error}");
+}
+
+/// The story: two of three members end. The third serves readers what it had, and nobody else, until one of the two is back; then the
+/// session from before goes on, and those of the readers are gone.
+#[test]
+fn the_last_of_three_members_serves_readers_until_there_is_a_leader_again() {
+    let dir = directory();
+    let lines = three_lines() + "readonlymode.enabled=true\n";
+    let launches: Vec<Launch> = ["1", "2", "3"].iter().map(|id| member(dir.path(), id, &lines)).collect();
+    let mut servers: Vec<Server> = launches.iter().map(start).collect();
+    until("all serve", || servers.iter().all(|server| mode(server).is_some()));
+    let last = servers.remove(0);
+    assert_eq!(last.word("isro"), "rw");
+    let mut before = last.session_of(1_000);
+    before.create("/kept", b"old", 0).expect("created");
+    before.create("/mine", b"", 1).expect("created");
+    let mut content = Session::connect(last.addr, &reader()).expect("a session");
+    assert_eq!(content.info().read_only, Some(false), "there is a leader");
+    content.create("/content", b"", 0).expect("created");
+
+    let gone = Instant::now();
+    for server in servers {
+        server.kill();
+    }
+    for session in [&mut before, &mut content] {
+        assert!(session.wait_closed(Duration::from_secs(20)).expect("closed"));
+    }
+    until("readers are served", || last.word("isro") == "ro");
+    assert!(gone.elapsed() >= Duration::from_secs(2), "after {:?}", gone.elapsed());
+    assert_eq!(mode(&last).as_deref(), Some("read-only"));
+    assert!(last.word("srvr").contains("\nREAD-ONLY mode; serving only read-only clients\n"), "{}", last.word("srvr"));
+
+    is_sent_away(&last, &patient());
+    is_sent_away(&last, &Options { read_only: None, ..patient() });
+    // It may go on with a leader that this member does not see.
+    is_sent_away(&last, &Options { read_only: Some(true), ..before.reattach() });
+    let mut session = Session::connect(last.addr, &reader()).expect("a session");
+    assert_eq!(session.info().read_only, Some(true));
+    assert_eq!(session.get("/kept", true).expect("read").0.as_deref(), Some(&b"old"[..]));
+    // Its session has not been heard of for longer than its timeout. Without a leader that is nobody's business.
+    assert!(session.exists("/mine", false).expect("read").is_some());
+    for request in [Request::SetData("/kept", Some(b"new"), -1), Request::Delete("/kept", -1), Request::Sync("/")] {
+        is_refused(&mut session, &request);
+    }
+    let (children, _) = session.children("/", false).expect("read");
+    assert_eq!(children.len(), 4, "{children:?}");
+    assert!(last.word("dump").contains(&format!("\t0x{:x}\n", session.id().0)), "{}", last.word("dump"));
+
+    let back = start(&launches[1]);
+    assert!(session.wait_closed(Duration::from_secs(20)).expect("closed"));
+    until("both serve", || [&last, &back].iter().all(|server| server.word("isro") == "rw"));
+    let mut before = Session::connect(last.addr, &before.reattach()).expect("its session goes on");
+    assert!(before.exists("/mine", false).expect("read").is_some());
+    let error = Session::connect(back.addr, &Options { read_only: Some(true), ..session.reattach() }).err();
+    assert!(matches!(error, Some(Error::Refused)), "a reader's session is nobody else's: {error:?}");
+    let mut content = Session::connect(last.addr, &reader()).expect("a session");
+    assert_eq!(content.info().read_only, Some(false));
+    content.get("/kept", true).expect("read");
+    before.set("/kept", b"new", -1).expect("written");
+    let event = content.next_event(Duration::from_secs(20)).expect("an event");
+    assert!(event.is_some_and(|Event { path, .. }| path == "/kept"));
+    back.stop();
+    last.stop();
+}
+
+/// Alone with another member that is not there, and with ticks of more than two seconds.
+#[test]
+fn an_observer_without_a_leader_serves_readers_after_a_tick() {
+    let dir = directory();
+    let ports = ports(4);
+    let lines = format!(
+        "tickTime=2500\nstandaloneEnabled=false\nserver.1=127.0.0.1:{}:{}\nserver.2=127.0.0.1:{}:{}:observer\npeerType=observer\n",
+        ports[0], ports[1], ports[2], ports[3]
+    );
+    let begun = Instant::now();
+    let observer = start(&member(dir.path(), "2", &lines).set("readonlymode.enabled", "true"));
+    assert_eq!(observer.word("isro"), "null");
+    is_sent_away(&observer, &reader());
+    until("readers are served", || observer.word("isro") == "ro");
+    assert!(begun.elapsed() >= Duration::from_millis(2_500), "after {:?}", begun.elapsed());
+    let mut session = Session::connect(observer.addr, &reader()).expect("a session");
+    assert!(session.exists("/zookeeper", false).expect("read").is_some());
+    is_refused(&mut session, &Request::Delete("/zookeeper", -1));
+    session.close().expect("closed");
+    observer.stop();
+}
+
+#[test]
+fn a_standalone_server_with_read_only_mode_enabled_is_as_any_other() {
+    let dir = directory();
+    let server = Launch::on(dir.path()).set("readonlymode.enabled", "true").start();
+    assert_eq!((server.word("isro").as_str(), mode(&server).as_deref()), ("rw", Some("standalone")));
+    let mut session = Session::connect(server.addr, &reader()).expect("a session");
+    assert_eq!(session.info().read_only, Some(false));
+    session.create("/a", b"", 0).expect("created");
+    server.stop();
 }
