@@ -71,10 +71,10 @@ class Member(Server):
         return os.path.join(self.data, "version-2")
 
     def mode(self, timeout=2.0):
-        """leader, follower, observer, or None while it does not serve."""
+        """leader, follower, observer, or None while it does not serve all clients."""
         if self.process is None or self.paused or self.process.poll() is not None:
             return None
-        found = re.search(rb"Mode: (\w+)", self.word(b"srvr", timeout))
+        found = re.search(rb"(?m)Mode: (\w+)$", self.word(b"srvr", timeout))
         return found[1].decode() if found else None
 
     def serves(self):

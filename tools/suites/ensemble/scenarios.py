@@ -13,7 +13,7 @@ import threading
 import time
 
 from harness.servers import ROOT, NotStarted
-from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, E, i64, req, text
+from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, Conn, E, i64, req, text
 from members import TICK_MS, Ensemble
 from trees import agreed, files_agree
 from workload import Load
@@ -363,6 +363,52 @@ def stopped(stage, layout):
     load.progress()
     e.wait()
     stage.judge(e, load, skip=["sync-is-current"])
+
+
+def readonly(stage, layout):
+    """The last voter serves readers what it had, and nobody else, until there is a leader again; sessions from before go on then."""
+    e = stage.ensemble(layout, props={"readonlymode.enabled": "true"})
+    for m in e.members.values():
+        if m.kind != "ringkeeper":
+            m.cfg["localSessionsEnabled"] = "true"  # without, Java's readers get no session
+            m.cfg["localSessionsUpgradingEnabled"] = "true"
+    e.form()
+    last, rest = 1, others(e, 1)
+    c = e.connect(last, read_only=True)
+    c.ok(req.create("/kept", b"old"))
+    c.ok(req.create("/kept/mine", b"", flags=EPHEMERAL))
+    fill(c, "/many", 40)
+    killed = time.monotonic()
+    e.kill(*rest)
+    c.closed()
+    while e[last].word(b"isro") != b"ro":
+        assert time.monotonic() < killed + 30, "no read-only server"
+        time.sleep(0.02)
+    waited = time.monotonic() - killed
+    assert waited >= 2, f"it served readers after {waited:.2f} s"
+    assert e.try_connect(last) is None and e.try_connect(last, read_only=None) is None
+    assert e.try_connect(last, read_only=True, session=c.session, password=c.password) is None, "it may live on elsewhere"
+    reader = e.connect(last, read_only=True)
+    assert b"Mode: read-only" in e[last].word(b"srvr")
+    assert reader.ok(req.get_data("/kept", True)).data == b"old"
+    assert len(reader.ok(req.get_children("/many")).children) == 40 and reader.ok(req.exists("/kept/mine")).stat.owner == c.session
+    for request in (req.set_data("/kept", b"x"), req.delete("/kept/mine"), req.create("/other"), req.multi(req.delete("/kept/mine")), req.sync("/")):
+        assert reader.do(request).err == E.NOTREADONLY
+    e.spawn(rest[0])
+    reader.closed()
+    e.wait()
+    again = Conn(e[last].port, host=e[last].host, patience=30)
+    got = again.connect(timeout=60000, session=c.session, password=c.password, last_zxid=c.last_zxid, read_only=True)
+    assert got and got.session == c.session and got.read_only is False, f"a session from before is gone: {got}"
+    assert again.ok(req.exists("/kept/mine")).stat.owner == c.session
+    assert again.ok(req.set_data("/kept", b"new")).stat.version == 1
+    got = e.try_connect(rest[0], session=reader.session, password=reader.password)
+    assert got and got[1].session == 0, f"a reader's session lives on: {got}"
+    again.quit()
+    e.spawn(*rest[1:])
+    e.wait()
+    stage.note(f"readers served after {waited:.1f} s")
+    stage.judge(e)
 
 
 def partition(stage, layout):
@@ -730,6 +776,7 @@ SCENARIOS = {
     "leaders": (leaders, ["JRR"], ALL_MIXES + ["JJJ"]),
     "everyone": (everyone, ["RRR"], ALL_MIXES + ["JJJ"]),
     "stopped": (stopped, ["RJR"], ALL_MIXES + ["JJJ"]),
+    "readonly": (readonly, ["RJR"], ["RRR", "RJR", "RJJ", "JJJ"]),
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),
     "rolling": (rolling, ["JJJ"], ["JJJ", "RRR"]),
