@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use member::report::{ConnReport, QuorumReport, WatchCounts, WatchReport, WriteReport};
+use member::report::{Clients, ConnReport, QuorumReport, WatchCounts, WatchReport, WriteReport};
 use proto::{Millis, Sid};
 use quorum::peer::{PeerState, Phase};
 
@@ -71,7 +71,7 @@ impl Facts {
 
     /// The same for a member of an ensemble. Its role is that of its state.
     pub fn of_member(server: Arc<ServerFacts>, quorum: QuorumReport, now_mono: Millis, now_wall: Millis) -> Facts {
-        let role = Role::of(&quorum.state, quorum.read_only);
+        let role = Role::of(&quorum.state, quorum.clients);
         Facts { quorum: Some(quorum), ..Facts::new(server, role, now_mono, now_wall) }
     }
 }
@@ -106,10 +106,10 @@ pub enum Role {
 
 impl Role {
     /// What a member of an ensemble is for clients.
-    pub fn of(state: &PeerState, read_only: bool) -> Role {
+    pub fn of(state: &PeerState, clients: Clients) -> Role {
         match state.phase {
-            _ if read_only => Role::ReadOnly,
-            _ if !state.serving => Role::NotServing,
+            _ if clients == Clients::Readers => Role::ReadOnly,
+            _ if clients == Clients::Nobody || !state.serving => Role::NotServing,
             Phase::Looking => Role::NotServing,
             Phase::Leading => Role::Leader,
             Phase::Following => Role::Follower,

@@ -337,6 +337,19 @@ impl WriteStage {
         }
     }
 
+    /// Whom this server serves.
+    pub fn clients(&self) -> Clients {
+        match self.ensemble.as_deref() {
+            Some(ensemble) => match ensemble.mode {
+                Mode::Looking if ensemble.read_only.on => Clients::Readers,
+                Mode::Leading if ensemble.leader_serves => Clients::All,
+                Mode::Looking | Mode::Leading => Clients::Nobody,
+                Mode::Learning => Clients::All,
+            },
+            None => Clients::All,
+        }
+    }
+
     /// Are readers served although there is no leader?
     pub fn is_read_only(&self) -> bool {
         self.ensemble.as_deref().is_some_and(|ensemble| ensemble.read_only.on)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+pub use pipeline::Clients;
 use proto::{Millis, SessionId};
 use quorum::peer::{PeerReport, PeerState};
 use quorum::view::QuorumView;
@@ -67,8 +68,8 @@ pub struct WriteReport {
 pub struct QuorumReport {
     /// What it is.
     pub state: PeerState,
-    /// It serves readers although it has no leader.
-    pub read_only: bool,
+    /// Whom it serves.
+    pub clients: Clients,
     /// Its figures.
     pub figures: PeerReport,
     /// The committed configuration.

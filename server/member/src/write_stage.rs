@@ -391,8 +391,8 @@ impl WriteStage {
     /// For the words that show this member's part in its ensemble; `None` on a standalone server.
     pub fn quorum_report(&self, now: Now) -> Option<QuorumReport> {
         let peer = self.peer()?;
-        let read_only = self.is_read_only();
-        Some(QuorumReport { state: peer.state(), read_only, figures: peer.report(now), view: peer.view().clone() })
+        let clients = self.clients();
+        Some(QuorumReport { state: peer.state(), clients, figures: peer.report(now), view: peer.view().clone() })
     }
 
     /// `srst`, as far as it is this stage's.

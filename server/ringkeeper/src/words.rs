@@ -11,6 +11,7 @@ use clients::Gathered;
 use config::{Config, Words as Listed};
 use member::word::{WORDS, Word};
 use member::{Gauges, ShardStats};
+use pipeline::Clients;
 use proto::Millis;
 use quorum::peer::PeerState;
 
@@ -93,8 +94,8 @@ impl Words {
     }
 
     /// What a member of an ensemble is from now on, as its write stage sees it.
-    pub fn set_role(&self, state: &PeerState, read_only: bool) {
-        let role = Role::of(state, read_only);
+    pub fn set_role(&self, state: &PeerState, clients: Clients) {
+        let role = Role::of(state, clients);
         let place = ROLES.iter().position(|known| *known == role).unwrap_or(0);
         self.role.store(place as u8, Relaxed);
     }

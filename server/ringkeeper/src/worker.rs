@@ -396,7 +396,7 @@ impl Worker {
                 process::exit(i32::from(ExitStatus::UnexpectedError as u8));
             }
             if let Some(peer) = host.stage.peer() {
-                self.words.set_role(&peer.state(), host.stage.is_read_only());
+                self.words.set_role(&peer.state(), host.stage.clients());
             }
             host.issue(&mut self.reactor, now);
             for effect in std::mem::take(&mut host.effects) {

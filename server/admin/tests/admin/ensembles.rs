@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use admin::{EnsembleFacts, Facts, Role, answer};
-use member::report::QuorumReport;
+use member::report::{Clients, QuorumReport};
 use proto::{SessionId, Sid, Zxid};
 use quorum::peer::{LearnerReport, PeerReport, PeerState, Phase, Zab};
 use quorum::view::QuorumView;
@@ -24,7 +24,7 @@ fn quorum(phase: Phase) -> QuorumReport {
     let unset =
         PeerReport { last_proposal_size: -1, min_proposal_size: -1, max_proposal_size: -1, ..PeerReport::default() };
     let figures = PeerReport { quorum_size: 3, ..unset };
-    QuorumReport { state, read_only: false, figures, view: QuorumView::parse(text).unwrap() }
+    QuorumReport { state, clients: Clients::All, figures, view: QuorumView::parse(text).unwrap() }
 }
 
 fn member(facts: Facts, quorum: QuorumReport) -> Facts {
@@ -145,10 +145,13 @@ fn a_member_without_a_quorum_serves_nobody() {
         PeerState { phase: Phase::Looking, zab: Zab::Election, serving: false, leader: None, epoch: 1 },
         PeerState { phase: Phase::Following, zab: Zab::Discovery, serving: false, leader: Some(Sid(3)), epoch: 1 },
         PeerState { phase: Phase::Leading, zab: Zab::Synchronization, serving: false, leader: Some(Sid(1)), epoch: 2 },
+        // With `leaderServes=no`, as 3.9.5 answers where three run.
+        PeerState { phase: Phase::Leading, zab: Zab::Broadcast, serving: true, leader: Some(Sid(1)), epoch: 2 },
     ];
     for kind in KINDS {
         for state in states {
-            let facts = member(crate::facts(), QuorumReport { state, ..quorum(Phase::Looking) });
+            let facts =
+                member(crate::facts(), QuorumReport { state, clients: Clients::Nobody, ..quorum(Phase::Looking) });
             assert_eq!(facts.role, Role::NotServing);
             for name in ["srvr", "isro", "ruok", "mntr", "conf"] {
                 check(kind, &format!("lost-{name}"), name, &facts);
@@ -161,7 +164,7 @@ fn a_member_without_a_quorum_serves_nobody() {
 #[test]
 fn a_member_that_serves_readers_says_that_it_is_read_only() {
     let state = PeerState { phase: Phase::Looking, zab: Zab::Election, serving: false, leader: None, epoch: 1 };
-    let mut facts = member(crate::facts(), QuorumReport { state, read_only: true, ..quorum(Phase::Looking) });
+    let mut facts = member(crate::facts(), QuorumReport { state, clients: Clients::Readers, ..quorum(Phase::Looking) });
     assert_eq!(facts.role, Role::ReadOnly);
     assert_eq!(answer(word("isro"), &facts), "ro");
     for (name, next) in [("srvr", "Latency min/avg/max: "), ("stat", "Clients:\n")] {
@@ -191,7 +194,7 @@ fn leader() -> Facts {
         acked: Zxid(0),
         unsent_bytes: 0,
     };
-    let QuorumReport { state, read_only, figures, view } = with_proposals(Phase::Leading, [79, 48, 104]);
+    let QuorumReport { state, clients, figures, view } = with_proposals(Phase::Leading, [79, 48, 104]);
     let figures = PeerReport {
         learners: vec![learner(1, true), learner(2, true), learner(4, false)],
         followers: 2,
@@ -204,7 +207,7 @@ fn leader() -> Facts {
         diff_syncs: 3,
         ..figures
     };
-    member(crate::facts(), QuorumReport { state, read_only, figures, view })
+    member(crate::facts(), QuorumReport { state, clients, figures, view })
 }
 
 #[test]

@@ -181,3 +181,116 @@ fn one_member_alone_is_an_ensemble() {
     world.until("the write", 5_000, |world| world.chosen.len() == 1 && world.everybody_has(world.chosen[0].0));
     assert_eq!(world.peer(1).leader(), Some(Sid(1)));
 }
+
+fn reconfigurable(seed: u64) -> World {
+    let mut world = World::new(seed, view(3, 1));
+    world.settings.reconfig_enabled = true;
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    world
+}
+
+/// The ensemble gets these voters, and everybody is told.
+fn reconfigure(world: &mut World, voters: [i64; 3]) {
+    let leader = world.leader().unwrap();
+    let before = world.peer(leader).view().version();
+    assert!(world.reconfigure(leader, &voters.into()));
+    world.until("the new configuration", 5_000, |world| {
+        let newer = |id: &i64| world.peer(*id).view().version() > before;
+        voters.iter().all(newer) && world.leader().is_some_and(|leader| voters.contains(&leader))
+    });
+}
+
+/// In its old configuration the member that was away is a quorum with one of the others. It must not act on it, and does not have to
+/// meet a leader for that.
+#[test]
+fn a_member_that_was_away_takes_the_configuration_that_the_others_have_agreed_on_from_their_votes() {
+    for enabled in [true, false] {
+        let mut world = reconfigurable(21);
+        let older = world.peer(1).view().version();
+        let away = (1..=3).find(|id| Some(*id) != world.leader()).unwrap();
+        world.crash(away);
+        let voters: Vec<i64> = (1..=4).filter(|id| *id != away).collect();
+        reconfigure(&mut world, [voters[0], voters[1], voters[2]]);
+        let newer = world.peer(voters[0]).view().clone();
+        assert!(!newer.is_voter(Sid(away)) && newer.is_voter(Sid(4)));
+        world.crash(voters[1]);
+        world.crash(voters[2]);
+        world.until("the end of service", 5_000, |world| !world.is_serving(voters[0]));
+
+        world.settings.reconfig_enabled = enabled;
+        world.start(away);
+        assert_eq!(world.peer(away).view().version(), older);
+        world.run(5_000);
+        let version = if enabled { newer.version() } else { older };
+        assert_eq!(world.peer(away).view().version(), version, "reconfigEnabled={enabled}");
+        assert_eq!(world.peer(away).state().phase, Phase::Looking);
+        assert!(world.leader().is_none() && !world.is_serving(voters[0]));
+        if enabled {
+            world.start(voters[2]);
+            let observes = |world: &World| world.is_serving(away) && world.peer(away).state().phase == Phase::Observing;
+            world.until("its new role", 10_000, observes);
+        }
+    }
+}
+
+#[test]
+fn observers_and_voters_change_roles_while_the_ensemble_serves() {
+    let mut world = reconfigurable(22);
+    let role = |world: &World, id: i64| world.peer(id).state().phase;
+    for round in 0..4 {
+        let leader = world.leader().unwrap();
+        let observer = (1..=4).find(|id| role(&world, *id) == Phase::Observing).unwrap();
+        // By turns the leader goes, and somebody who follows.
+        let leaves =
+            if round % 2 == 0 { (1..=4).find(|id| role(&world, *id) == Phase::Following).unwrap() } else { leader };
+        let voters: Vec<i64> = (1..=4).filter(|id| *id != leaves).collect();
+        reconfigure(&mut world, [voters[0], voters[1], voters[2]]);
+        world.until("the new roles", 10_000, |world| {
+            world.everybody_serves()
+                && role(world, leaves) == Phase::Observing
+                && role(world, observer) != Phase::Observing
+        });
+        assert!(world.write(leaves) && world.write(observer));
+        let written = world.chosen.len() + 2;
+        world.until("writes of both", 5_000, |world| world.chosen.len() >= written);
+    }
+}
+
+/// How long the two observers are without service, for several leaders that die.
+fn observers_away(delay_ms: i64) -> Vec<i64> {
+    let mut world = World::new(23, view(3, 2));
+    world.settings.observer_election_delay_ms = delay_ms;
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    let mut away = Vec::new();
+    for _ in 0..5 {
+        let leader = world.leader().unwrap();
+        world.crash(leader);
+        let began = world.now;
+        world.until("its observers' loss", 1_000, |world| !world.is_serving(4) && !world.is_serving(5));
+        let mut left = vec![4, 5];
+        while !left.is_empty() {
+            world.step(world.now + 1);
+            left.retain(|id| {
+                let back = world.is_serving(*id);
+                away.extend(back.then_some(world.now - began));
+                !back
+            });
+        }
+        world.start(leader);
+        world.until("service", 10_000, World::everybody_serves);
+    }
+    away
+}
+
+#[test]
+fn observers_that_lost_their_leader_come_back_one_after_the_other_within_the_configured_delay() {
+    let at_once = observers_away(0);
+    assert!(at_once.iter().all(|ms| *ms < 1_000), "{at_once:?}");
+    let spread = observers_away(4_000);
+    assert!(spread.iter().all(|ms| *ms < 5_000), "{spread:?}");
+    assert!(spread.iter().any(|ms| *ms > 2_000), "{spread:?}");
+    let apart = spread.chunks(2).filter(|both| both[0] != both[1]).count();
+    assert_eq!(apart, spread.len() / 2, "{spread:?}");
+}

@@ -219,6 +219,35 @@ fn the_last_of_three_members_serves_readers_until_there_is_a_leader_again() {
     last.stop();
 }
 
+/// The story: a follower's clients are served, and the leader's are not. When the leader goes, one of the others becomes such a leader.
+#[test]
+fn with_leader_serves_no_the_leader_has_no_clients() {
+    let dir = directory();
+    let lines = three_lines() + "leaderServes=no\n";
+    let launches: Vec<Launch> = ["1", "2", "3"].iter().map(|id| member(dir.path(), id, &lines)).collect();
+    let mut servers: Vec<Server> = launches.iter().map(start).collect();
+    let follow =
+        |servers: &[Server]| servers.iter().filter(|server| mode(server).as_deref() == Some("follower")).count();
+    until("two follow", || follow(&servers) == 2);
+    let at = servers.iter().position(|server| mode(server).is_none()).expect("one leads");
+    assert!(servers[at].log.so_far().contains("leading epoch "), "{}", servers[at].log.so_far());
+    is_sent_away(&servers[at], &patient());
+    assert_eq!(servers[at].word("isro"), "null", "a client that looks for a server to write to goes on looking");
+    assert_eq!(servers[at].word("mntr"), "This ZooKeeper instance is not currently serving requests\n");
+
+    servers.remove(at).kill();
+    until("one follows", || follow(&servers) == 1);
+    let (follower, leader) = if mode(&servers[0]).is_some() { (0, 1) } else { (1, 0) };
+    let mut session = servers[follower].session();
+    session.create("/a", b"through a follower", 1).expect("created");
+    is_sent_away(&servers[leader], &session.reattach());
+    assert_eq!(session.get("/a", false).expect("read").0.as_deref(), Some(&b"through a follower"[..]));
+    session.close().expect("closed");
+    for server in servers {
+        server.stop();
+    }
+}
+
 /// Alone with another member that is not there, and with ticks of more than two seconds.
 #[test]
 fn an_observer_without_a_leader_serves_readers_after_a_tick() {
