@@ -122,12 +122,24 @@ pub(crate) struct ReadOnly {
     on: bool,
     /// Their sessions, which the tracker knows as well.
     sessions: BTreeMap<SessionId, (ConnRef, i32)>,
+    /// The first and the last of all their sessions, ended ones too.
+    given: Option<(SessionId, SessionId)>,
 }
 
 impl ReadOnly {
     /// When it begins, unless a leader is found before.
     fn due(&self) -> Option<Millis> {
         if self.on { None } else { Some(self.since?.plus(self.after_ms?)) }
+    }
+
+    fn open(&mut self, session: SessionId, conn: ConnRef, timeout_ms: i32) {
+        self.sessions.insert(session, (conn, timeout_ms));
+        self.given = Some((self.given.map_or(session, |(first, _)| first), session));
+    }
+
+    /// Was this ever a reader's session? Readers alone get sessions meanwhile, and ids rise.
+    fn gave(&self, session: SessionId) -> bool {
+        self.given.is_some_and(|(first, last)| first <= session && session <= last)
     }
 }
 
@@ -330,6 +342,7 @@ impl WriteStage {
         let read_only = &mut self.ens().read_only;
         read_only.since = None;
         read_only.sessions.clear();
+        read_only.given = None;
         if std::mem::take(&mut read_only.on) {
             self.tracker.clear();
             self.ens().out.push(Item::Serve(Clients::Nobody));
@@ -388,7 +401,7 @@ impl WriteStage {
                 let sequencer = &self.sequencer;
                 let session = self.ids.next(|id| sequencer.sessions().get(id).is_some());
                 let pulse = self.tracker.open(session, timeout_ms, now.mono);
-                self.ens().read_only.sessions.insert(session, (conn, timeout_ms));
+                self.ens().read_only.open(session, conn, timeout_ms);
                 self.answer_reader(conn, Xid(0), Body::Session(Some(OpenedSession { session, timeout_ms, pulse })));
             }
             ToSequencer::Attach { conn, session, timeout_ms } => {
@@ -398,11 +411,11 @@ impl WriteStage {
                         self.ens().out.push(Item::Close(before));
                     }
                     self.answer_reader(conn, Xid(0), Body::Session(Some(OpenedSession { session, timeout_ms, pulse })));
-                } else if self.sequencer.sessions().get(session).is_some() {
-                    // It may live on with a leader elsewhere: its client goes on looking for one.
-                    self.ens().out.push(Item::Close(conn));
-                } else {
+                } else if self.ens().read_only.gave(session) {
                     self.answer_reader(conn, Xid(0), Body::Session(None));
+                } else {
+                    // It may live on with a leader elsewhere, although this member has not heard of it: its client goes on looking.
+                    self.ens().out.push(Item::Close(conn));
                 }
             }
             ToSequencer::Write(WriteRequest {

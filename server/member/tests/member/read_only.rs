@@ -20,6 +20,9 @@ use crate::world::{START_MS, World};
 /// A session of the ensemble, from before.
 const KNOWN: SessionId = SessionId(0x2_0000);
 
+/// A session of the ensemble of which this member was never told.
+const MADE_SINCE: SessionId = SessionId(0x2_0001);
+
 /// One member of three that finds none of the others, with a znode, and a session of thirty seconds.
 fn lone_member(read_only_after_ms: Option<i64>) -> World {
     let mut loader = tree::Writer::restore(tree::Options::new((1, 2)));
@@ -99,8 +102,10 @@ fn who_wants_more_than_to_read_is_sent_away() {
     // Its client has seen more than there is to read here.
     assert!(is_sent_away(&mut w, &Hello { zxid: 51, ..reader() }));
     // It may live on elsewhere, with a leader.
-    let password = session_password(KNOWN).to_vec();
-    assert!(is_sent_away(&mut w, &Hello { session: KNOWN.0, password, ..reader() }));
+    for session in [KNOWN, MADE_SINCE] {
+        let password = session_password(session).to_vec();
+        assert!(is_sent_away(&mut w, &Hello { session: session.0, password, ..reader() }), "{session}");
+    }
 }
 
 #[test]
