@@ -47,3 +47,4 @@ pub use settings::{
     Auth, Backend, CatchUp, Compression, Config, Election, Ensemble, Host, Limits, Listen, Log, Machine, Nodes, Purge,
     Reaper, Secret, Sessions, Snapshots, Wires, Words,
 };
+pub use values::host;

@@ -1,6 +1,6 @@
 //! Taking the two ports of a member: the one for elections and the one at which learners find their leader.
 //!
-//! Both are held from the start of the process to its end. Java takes the second only while it leads; a learner that comes early is
+//! Both are held from the start of the process to its end, or until a reconfiguration moves them. Java takes the second only while it leads; a learner that comes early is
 //! then refused, and here it is kept waiting until this member leads or follows somebody else.
 
 use std::fmt;
@@ -49,6 +49,12 @@ pub struct BindError {
 /// A member of several addresses is content with one, and says which are missing.
 pub fn bind(id: Sid, member: &MemberAddress, wires: &Wires) -> Result<Listeners, BindError> {
     bind_with(id, member, wires, &mut || thread::sleep(RETRY))
+}
+
+/// Takes one port of member `id` at these places, or fails at once. Waits for the system's resolver.
+pub fn bind_once(id: Sid, port: Port, places: Vec<HostPort>, wires: &Wires) -> Result<Vec<TcpListener>, BindError> {
+    let task = Task { id, port, on_all_addresses: wires.on_all_addresses };
+    task.take(places, Some(1), &mut || {})
 }
 
 /// [`bind`], with something else to do between two tries.
@@ -161,11 +167,18 @@ fn is_no_family(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn port_name(port: Port) -> &'static str {
+/// What a port is called in messages.
+pub fn port_name(port: Port) -> &'static str {
     match port {
         Port::Election => "election port",
         Port::Quorum => "quorum port",
     }
+}
+
+/// Places for messages.
+pub fn shown(places: &[HostPort]) -> String {
+    let places: Vec<String> = places.iter().map(|place| Shown(place).to_string()).collect();
+    places.join(", ")
 }
 
 struct Shown<'a>(&'a HostPort);

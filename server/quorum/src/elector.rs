@@ -385,7 +385,8 @@ impl Elector {
     /// The configuration changed. While looking, [`Elector::look`] should follow.
     pub fn set_view(&mut self, committed: Arc<QuorumView>, last_seen: Option<Arc<QuorumView>>) {
         self.config = committed.to_text();
-        self.committed = committed.clone();
+        let before = std::mem::replace(&mut self.committed, committed.clone());
+        self.leave_moved(&before);
         self.last_seen = last_seen.clone();
         self.election.set_view(committed, last_seen);
         let gone = |(ticket, sid): (&Ticket, &Sid)| (!self.is_listed(*sid)).then_some((*ticket, *sid));
@@ -395,6 +396,31 @@ impl Elector {
             self.effects.push(Effect::Forget(ticket));
             self.peers.entry(sid).or_default().attempt = None;
             self.forget_if_unknown(sid);
+        }
+    }
+
+    /// Links to members that have another place for elections now are made anew, so that one that does not work is noticed before an
+    /// election needs it.
+    fn leave_moved(&mut self, before: &QuorumView) {
+        let place = |view: &QuorumView, sid: &Sid| view.member(*sid).map(|member| member.election());
+        for (sid, peer) in &mut self.peers {
+            let (old, new) = (place(before, sid), place(&self.committed, sid));
+            if old.is_none() || new.is_none() || old == new {
+                continue;
+            }
+            peer.said.clear();
+            if let Some(ticket) = peer.attempt.take() {
+                self.attempts.remove(&ticket);
+                self.effects.push(Effect::Forget(ticket));
+            }
+            if let Some(link) = peer.link.take() {
+                self.links.remove(&link);
+                self.effects.push(Effect::Close(link));
+            }
+            peer.queued = None;
+            // At the next moment.
+            peer.retry_ms = 0;
+            peer.retry_at = Some(Millis(0));
         }
     }
 

@@ -34,6 +34,9 @@ use crate::view::{MemberRole, QuorumView};
 /// A learner that comes before this member leads may say no more than so many bytes until then.
 const EARLY_BYTES_MAX: usize = 64 << 10;
 
+/// So long a learner waits for a member that follows: by then it leads, or does not mean to.
+const EARLY_FOLLOWING_MS: i64 = 200;
+
 /// So many links of learners may wait for this member to lead.
 const EARLY_LINKS_MAX: usize = 1024;
 
@@ -334,7 +337,8 @@ impl Peer {
         match (port, &mut self.part) {
             (Port::Election, _) => self.elector.accepted(link, now.mono),
             (Port::Quorum, Part::Leading(leader)) => leader.accepted(link, now),
-            (Port::Quorum, Part::Looking { .. }) if self.early.len() < EARLY_LINKS_MAX => {
+            // Who follows may be told in a moment that it is to lead: by a reconfiguration, of which others have heard already.
+            (Port::Quorum, Part::Looking { .. } | Part::Learning(_)) if self.early.len() < EARLY_LINKS_MAX => {
                 self.early.insert(link, Early { since: now.mono, bytes: Vec::new() });
             }
             // It is not this member that leads.
@@ -421,19 +425,23 @@ impl Peer {
         match &mut self.part {
             Part::Leading(leader) => leader.tick(replica, now),
             Part::Learning(learner) => learner.tick(|| take_ticket(next_ticket), now),
-            Part::Looking { .. } => {
-                let limit_ms = self.settings.init_limit * self.settings.tick_ms;
-                let effects = &mut self.effects;
-                self.early.retain(|&link, early| {
-                    let waits = now.mono.since(early.since) < limit_ms;
-                    if !waits {
-                        effects.push(Effect::Close(link));
-                    }
-                    waits
-                });
-            }
+            Part::Looking { .. } => {}
         }
+        let (limit_ms, effects) = (self.early_ms(), &mut self.effects);
+        self.early.retain(|&link, early| {
+            let waits = now.mono.since(early.since) < limit_ms;
+            if !waits {
+                effects.push(Effect::Close(link));
+            }
+            waits
+        });
         self.turn(replica, now);
+    }
+
+    /// How long a learner that comes before this member leads may wait for that.
+    fn early_ms(&self) -> i64 {
+        let limit_ms = self.settings.init_limit * self.settings.tick_ms;
+        if matches!(self.part, Part::Learning(_)) { EARLY_FOLLOWING_MS.min(limit_ms) } else { limit_ms }
     }
 
     /// When [`Peer::tick`] must be called at the latest, on the monotonic clock.
@@ -444,7 +452,7 @@ impl Peer {
             Part::Leading(leader) => Some(leader.next_deadline()),
             Part::Learning(learner) => Some(learner.next_deadline()),
         };
-        let limit_ms = self.settings.init_limit * self.settings.tick_ms;
+        let limit_ms = self.early_ms();
         let early = self.early.values().map(|early| early.since.plus(limit_ms)).min();
         [own, early, self.elector.next_deadline()].into_iter().flatten().min().unwrap_or(Millis(i64::MAX))
     }

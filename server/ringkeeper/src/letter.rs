@@ -1,11 +1,11 @@
 //! What threads say to each other apart from requests and the commit stream.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use clients::Question;
-use quorum::effect::Ticket;
+use quorum::effect::{Port, Ticket};
 use wal::segment::Done;
 
 use crate::background::OpenSegment;
@@ -28,6 +28,10 @@ pub enum Letter {
     SnapshotDone,
     /// An attempt to connect to another member has ended.
     PeerConnected(Ticket, Result<OwnedFd, String>),
+    /// Clients are accepted here from now on, at this address; or nowhere for now.
+    ClientPort(Option<(TcpListener, SocketAddr)>),
+    /// Other members are accepted on this port here from now on; with none of them, nowhere for now.
+    PeerPort(Port, Vec<TcpListener>),
     /// Stop accepting, finish, end.
     ShutDown,
 }

@@ -2,6 +2,7 @@
 //!
 //! One send at a time for each link; what gathers meanwhile goes out together, as for clients.
 
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
 use member::WriteStage;
@@ -39,6 +40,14 @@ impl Links {
     /// Which of the peer ports is this?
     pub fn port(&self, listener: ListenerId) -> Option<Port> {
         self.listeners.iter().find(|(id, _)| *id == listener).map(|(_, port)| *port)
+    }
+
+    /// Other members are accepted on this port at other places from now on.
+    pub fn listen(&mut self, reactor: &mut Reactor, port: Port, listeners: Vec<TcpListener>) {
+        let (old, kept) = std::mem::take(&mut self.listeners).into_iter().partition(|(_, held)| *held == port);
+        self.listeners = kept;
+        self.listeners.extend(listeners.into_iter().map(|listener| (reactor.listen(listener), port)));
+        old.into_iter().for_each(|(listener, _)| reactor.stop_listening(listener));
     }
 
     /// A member connected.

@@ -7,6 +7,7 @@ mod letter;
 mod links;
 mod memory;
 mod placement;
+mod ports;
 mod server;
 mod snapshots;
 mod views;

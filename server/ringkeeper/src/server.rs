@@ -31,6 +31,7 @@ use crate::clock;
 use crate::ensemble;
 use crate::letter::Letter;
 use crate::placement::{Placement, Thread};
+use crate::ports::{self, Ports};
 use crate::snapshots;
 use crate::words::{Statics, Words};
 use crate::worker::{Listening, Parts, Threads, Worker, Writing};
@@ -74,11 +75,12 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let auth = Arc::new(
         Auth::new(config.auth.settings()).map_err(|error| Failure::new(ExitStatus::InvalidInvocation, error))?,
     );
-    let bound = take_port(&clients::Options {
+    let client_options = clients::Options {
         address: address(&config)?,
         backlog: config.listen.backlog.map_or(BACKLOG, |backlog| backlog as i32),
         keep_alive: config.listen.tcp_keep_alive,
-    })?;
+    };
+    let bound = take_port(&client_options)?;
 
     let ports = config.ensemble.as_ref().map(ensemble::take_ports).transpose()?;
     let dirs = Directories::open(&config)?;
@@ -226,11 +228,23 @@ pub fn run(config: Config) -> Result<(), Failure> {
         }
         _ => None,
     };
-    let mut writing = Some(Writing { stage, peers, views, background, gauges: Arc::clone(&gauges), slow_sync });
-
     let last_gauges = Arc::clone(&gauges);
     let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
     let local = listener.local_addr().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
+    let accepting = placement.threads.iter().position(|thread| thread.shard == Some(0)).unwrap_or(write_thread);
+    let held = ports::Held {
+        client: local,
+        options: client_options,
+        clients: Arc::clone(&mailboxes[accepting]),
+        peers: Arc::clone(&mailboxes[write_thread]),
+    };
+    let ports = config
+        .ensemble
+        .as_ref()
+        .map(|ensemble| Ports::start(ensemble, held))
+        .transpose()
+        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot start a thread: {error}")))?;
+    let mut writing = Some(Writing { stage, peers, views, ports, background, gauges: Arc::clone(&gauges), slow_sync });
     let words =
         Arc::new(Words::new(Statics { config: config.clone(), port: local.port(), dirs: dirs.clone(), stats, gauges }));
     let mut listening = Some(Listening { listener, acceptor });
@@ -362,8 +376,15 @@ fn take_port(options: &clients::Options) -> Result<clients::Bound, Failure> {
 }
 
 fn address(config: &Config) -> Result<SocketAddr, Failure> {
-    let port = config.listen.port;
-    match &config.listen.host {
+    resolve(&config.listen.host, config.listen.port).map_err(|why| {
+        let what = format!("clientPortAddress={} does not resolve: {why}", config.listen.host);
+        Failure::new(ExitStatus::InvalidInvocation, what)
+    })
+}
+
+/// Where to listen for clients; the text says why nowhere.
+pub fn resolve(host: &Host, port: u16) -> Result<SocketAddr, String> {
+    match host {
         // The IPv6 wildcard takes both families; without IPv6 on the machine, the IPv4 one.
         Host::Any if std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() => {
             Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
@@ -373,11 +394,7 @@ fn address(config: &Config) -> Result<SocketAddr, Failure> {
         Host::Name(name) => (name.as_str(), port)
             .to_socket_addrs()
             .map_err(|error| error.to_string())
-            .and_then(|mut addresses| addresses.next().ok_or_else(|| "it has no address".to_owned()))
-            .map_err(|error| {
-                let what = format!("clientPortAddress={name} does not resolve: {error}");
-                Failure::new(ExitStatus::InvalidInvocation, what)
-            }),
+            .and_then(|mut addresses| addresses.next().ok_or_else(|| "it has no address".to_owned())),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Four-letter words: gathers what the admin crate needs to answer one.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use admin::{
     Bytes, Descriptors, EnsembleFacts, Facts, HostFacts, Levels, Memory, Role, ServerFacts, Totals, Version, Whitelist,
@@ -35,7 +35,9 @@ pub struct Statics {
 
 /// Answers words.
 pub struct Words {
-    server: Arc<ServerFacts>,
+    server: Mutex<Arc<ServerFacts>>,
+    /// It is a member of an ensemble.
+    member: bool,
     whitelist: Whitelist,
     trace_mask: AtomicI64,
     /// Of a member of an ensemble, as its place in [`ROLES`].
@@ -78,7 +80,8 @@ impl Words {
             }),
         };
         Words {
-            server: Arc::new(server),
+            member: server.ensemble.is_some(),
+            server: Mutex::new(Arc::new(server)),
             whitelist: Whitelist::new(listed, config.read_only_mode),
             trace_mask: AtomicI64::new(admin::TRACE_MASK),
             role: AtomicU8::new(0),
@@ -86,6 +89,12 @@ impl Words {
             stats,
             gauges,
         }
+    }
+
+    /// Clients are accepted at another port from now on.
+    pub fn set_client_port(&self, port: u16) {
+        let mut server = self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Arc::make_mut(&mut server).client_port = port;
     }
 
     /// The refusal of a word that is not listed.
@@ -101,9 +110,9 @@ impl Words {
     }
 
     fn role(&self) -> Role {
-        match self.server.ensemble {
-            None => Role::Standalone,
-            Some(_) => ROLES[usize::from(self.role.load(Relaxed)) % ROLES.len()],
+        match self.member {
+            false => Role::Standalone,
+            true => ROLES[usize::from(self.role.load(Relaxed)) % ROLES.len()],
         }
     }
 
@@ -111,7 +120,7 @@ impl Words {
     /// with the data of its leader.
     pub fn needs_all_threads(&self, word: Word) -> bool {
         let needs = admin::needs(word);
-        let of_member = needs.quorum && self.server.ensemble.is_some();
+        let of_member = needs.quorum && self.member;
         let any = needs.connections || needs.watches || needs.watch_counts || needs.writes || of_member;
         any && self.role() != Role::NotServing
     }
@@ -132,7 +141,7 @@ impl Words {
     /// The text of a word.
     pub fn answer(&self, word: Word, gathered: Gathered) -> String {
         let now = clock::now();
-        let server = Arc::clone(&self.server);
+        let server = Arc::clone(&self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         let mut facts = match gathered.write.quorum.clone() {
             Some(quorum) => Facts::of_member(server, quorum, now.mono, now.wall),
             None => Facts::new(server, self.role(), now.mono, now.wall),

@@ -31,6 +31,7 @@ use crate::clock;
 use crate::letter::Letter;
 use crate::links::Links;
 use crate::memory;
+use crate::ports::Ports;
 use crate::views::ViewFiles;
 use crate::words::Words;
 
@@ -67,6 +68,8 @@ pub struct Writing {
     pub peers: Option<(Connector, Vec<(Port, TcpListener)>)>,
     /// Where changes of the ensemble are kept.
     pub views: Option<ViewFiles>,
+    /// Listens elsewhere when the ensemble's configuration says so.
+    pub ports: Option<Ports>,
 }
 
 /// Where connections come from: on the thread of shard 0 only.
@@ -105,6 +108,7 @@ struct Host {
     slow_sync: Duration,
     links: Option<Links>,
     views: Option<ViewFiles>,
+    ports: Option<Ports>,
     files: BTreeMap<SegmentId, Arc<File>>,
     flights: HashMap<u64, Flight>,
     next_flight: u64,
@@ -143,6 +147,7 @@ impl Worker {
             gauges: writing.gauges,
             slow_sync: writing.slow_sync,
             views: writing.views,
+            ports: writing.ports,
             links: writing.peers.map(|(connector, ports)| {
                 let listen = |(port, listener)| (reactor.listen(listener), port);
                 Links::new(connector, ports.into_iter().map(listen).collect())
@@ -343,6 +348,21 @@ impl Worker {
                     links.connected(&mut self.reactor, &mut host.stage, ticket, result, now);
                 }
             }
+            Letter::ClientPort(taken) => {
+                // Not while stopping, when nobody is accepted any more.
+                let next = taken.filter(|_| self.acceptor.is_some()).map(|(listener, local)| {
+                    self.words.set_client_port(local.port());
+                    self.reactor.listen(listener)
+                });
+                if let Some(old) = std::mem::replace(&mut self.listener, next) {
+                    self.reactor.stop_listening(old);
+                }
+            }
+            Letter::PeerPort(port, listeners) => {
+                if let Some(links) = self.host.as_mut().and_then(|host| host.links.as_mut()) {
+                    links.listen(&mut self.reactor, port, listeners);
+                }
+            }
             Letter::ShutDown => {
                 if let Some(listener) = self.listener.take() {
                     self.reactor.stop_listening(listener);
@@ -412,6 +432,9 @@ impl Worker {
                     Effect::View { view, is_final } => {
                         if let Some(views) = &host.views {
                             views.keep(&view, is_final);
+                        }
+                        if let Some(ports) = host.ports.as_ref().filter(|_| is_final) {
+                            ports.follow(&view);
                         }
                     }
                     Effect::Peer(effect) => {

@@ -8,11 +8,12 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 
-from harness.servers import ROOT, NotStarted
+from harness.servers import ROOT, NotStarted, free_port
 from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, Conn, E, i64, req, text
 from members import TICK_MS, Ensemble
 from trees import agreed, files_agree
@@ -574,6 +575,25 @@ def five(stage, layout):
     stage.judge(e, load)
 
 
+def change(e, joining=None, leaving=None):
+    """A reconfiguration, asked for until it is taken. Returns the configuration."""
+    at = next(s for s in e.running if s != leaving)
+    for _ in range(100):
+        reply = None
+        try:
+            c = e.connect(at)
+            reply = c.do(req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()}))
+            c.drop()
+        except (Closed, OSError, NotStarted):
+            pass
+        if reply and reply.err == 0:
+            return reply.data.decode()
+        # New members must have caught up first; another reconfig may be under way.
+        assert reply is None or reply.err in (-14, -13, -4), f"reconfig answered {reply.err}"
+        time.sleep(0.2)
+    raise AssertionError("reconfig is refused")
+
+
 def reconfig(stage, layout):
     """The last member joins a running ensemble by reconfig, the first one leaves; the leader leaves and comes back as another's follower."""
     last = len(layout)
@@ -583,25 +603,8 @@ def reconfig(stage, layout):
         m.keeps_cfg = True
     load = Load(e, seed=stage.seed, workers=3).start().progress()
 
-    def change(joining=None, leaving=None):
-        at = next(s for s in e.running if s != leaving)
-        for _ in range(100):
-            reply = None
-            try:
-                c = e.connect(at)
-                reply = c.do(req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()}))
-                c.drop()
-            except (Closed, OSError, NotStarted):
-                pass
-            if reply and reply.err == 0:
-                return reply.data.decode()
-            # New members must have caught up first; another reconfig may be under way.
-            assert reply is None or reply.err in (-14, -13, -4), f"reconfig answered {reply.err}"
-            time.sleep(0.2)
-        raise AssertionError("reconfig is refused")
-
     e.spawn(last)
-    told = change(joining=e.line(last))
+    told = change(e, joining=e.line(last))
     assert f"server.{last}={e[last].host}" in told, told
     e.wait()
     assert e[last].mode() in ("follower", "leader")
@@ -610,7 +613,7 @@ def reconfig(stage, layout):
     assert c.ok(req.get_data("/zookeeper/config")).data.decode().count("server.") == last
     c.quit()
     load.progress(30)
-    told = change(leaving="1")
+    told = change(e, leaving="1")
     assert "server.1=" not in told, told
     for w in load.workers:
         w.members = [s for s in e.members if s != 1]
@@ -619,7 +622,7 @@ def reconfig(stage, layout):
     load.progress(30)
     # the one that leads now leaves, and another takes over
     leader = e.wait()
-    told = change(leaving=str(leader))
+    told = change(e, leaving=str(leader))
     e[leader].stop()
     e.wait()
     load.progress(30)
@@ -627,10 +630,63 @@ def reconfig(stage, layout):
     e[leader].keeps_cfg = False
     e.spawn(leader)
     e[leader].keeps_cfg = True
-    change(joining=e.line(leader))
+    change(e, joining=e.line(leader))
     e.wait()
     load.progress(30)
     stage.judge(e, load, without=[1])
+
+
+def until(holds, what, seconds=30):
+    """Wait for what only asking again can tell."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"within {seconds} s it was not so that {what}"
+        time.sleep(0.02)
+
+
+def refuses(host, port):
+    """Nobody listens there."""
+    try:
+        socket.create_connection((host, port), 2).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def ports(stage, layout):
+    """Each member in turn gets another client port and keeps its connections; a follower's ports for members move, then the leader's, who gives way."""
+    e = stage.ensemble(layout, cfg={"reconfigEnabled": "true"}, props={"zookeeper.skipACL": "yes"})
+    e.form()
+    for m in e.members.values():
+        m.keeps_cfg = True
+    load = Load(e, seed=stage.seed).start().progress()
+    for sid, m in e.members.items():
+        c, old, new = e.connect(sid), m.port, free_port()
+        change(e, joining=e.line(sid).rpartition(":")[0] + f":{new}")
+        m.port = new
+        until(lambda m=m: m.serves(), f"member {sid} serves at its new port")
+        until(lambda m=m, old=old: refuses(m.host, old), f"member {sid} closes its old port")
+        c.ok(req.create(f"/from-before-{sid}", b""))
+        c.quit()
+    load.progress(30)
+    leader = e.wait()
+    for sid in (others(e, leader)[0], leader):
+        m = e[sid]
+        before, m.quorum_port, m.election_port = m.election_port, free_port(), free_port()
+        change(e, joining=e.line(sid))
+        e.wait()
+        until(lambda m=m, before=before: not refuses(m.host, m.election_port) and refuses(m.host, before), f"member {sid} moves")
+        load.progress(30)
+    assert e.leader() != leader, "the leader stayed although its quorum port moved"
+    # Everybody is found at the new ports only.
+    sid = e.leader()
+    e.kill(sid)
+    e.wait()
+    load.progress(30)
+    e.spawn(sid)
+    e.wait()
+    load.progress(30)
+    stage.judge(e, load)
 
 
 def chaos(stage, layout):
@@ -784,5 +840,6 @@ SCENARIOS = {
     "large": (large, [], ["RRR", "JRR", "RRJ", "JJR"]),
     "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
     "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
+    "ports": (ports, ["RRR"], ["RRR", "RJR", "JRJ", "JJJ"]),
     "five": (five, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
 }

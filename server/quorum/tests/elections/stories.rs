@@ -475,3 +475,18 @@ fn two_servers_with_one_id_do_not_keep_everybody_busy() {
     let more = world.connects - connects;
     assert!((4..40).contains(&more), "{more} attempts in ten seconds");
 }
+
+#[test]
+fn the_link_to_a_member_whose_election_port_moves_is_made_anew_and_the_others_stay() {
+    let mut world = settled(&servers(3, 0));
+    let before = (world.link_to(3, 1), world.link_to(3, 2));
+    let moved = servers(3, 0).replace("h1:2888:3888", "h1:2888:4888") + "version=1";
+    let view = Arc::new(QuorumView::parse(&moved).unwrap());
+    for id in 1..=3 {
+        world.elector(id).set_view(view.clone(), None);
+    }
+    world.run_ms(1_000);
+    links_are_single_and_whole(&world, &[1, 2, 3]);
+    assert_ne!(world.link_to(3, 1), before.0);
+    assert_eq!(world.link_to(3, 2), before.1);
+}

@@ -1,6 +1,6 @@
 //! Members of an ensemble as their operator meets them: why one does not start, and three that find each other.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -279,4 +279,80 @@ fn a_standalone_server_with_read_only_mode_enabled_is_as_any_other() {
     assert_eq!(session.info().read_only, Some(false));
     session.create("/a", b"", 0).expect("created");
     server.stop();
+}
+
+/// A reconfiguration that gives a member this line, once the ensemble takes it.
+fn reconfigure(at: &Server, line: &str) {
+    let request = Request::Reconfig { joining: Some(line), leaving: None, members: None, from_config: -1 };
+    // The answer is lost where the leader goes with it.
+    until("the reconfiguration is taken", || {
+        Session::connect(at.addr, &patient()).is_ok_and(|mut session| session.ask(&request).is_ok())
+    });
+}
+
+/// The story: a follower's client port moves, to a port that is in use until its owner goes; its ports for other members change
+/// places; a leader's quorum port moves, and another leads; then that leader goes, and the rest reach each other at their new ports.
+#[test]
+fn ports_move_while_the_members_run() {
+    let dir = directory();
+    let ports = ports(9);
+    let line = |id: usize, quorum: u16, election: u16, client: u16| {
+        format!("server.{id}=127.0.0.1:{quorum}:{election}:participant;127.0.0.1:{client}")
+    };
+    let lines: String =
+        (0..3).map(|at| format!("server.{}=127.0.0.1:{}:{}\n", at + 1, ports[2 * at], ports[2 * at + 1])).collect();
+    let lines = format!("{lines}reconfigEnabled=true\nskipACL=yes\n");
+    let launches: Vec<Launch> = ["1", "2", "3"].iter().map(|id| member(dir.path(), id, &lines)).collect();
+    let mut servers: Vec<Server> = launches.iter().map(start).collect();
+    let all_serve = |servers: &[Server]| {
+        until("all serve", || servers.iter().all(|server| mode(server).is_some()) && servers.iter().any(leads));
+    };
+    all_serve(&servers);
+    let leader = servers.iter().position(leads).expect("one leads");
+    let at = (leader + 1) % 3;
+    until("both follow", || servers[leader].metric("synced_followers") == 2);
+
+    let mut kept = servers[at].session();
+    kept.create("/kept", b"", 0).expect("created");
+    let (old, new) = (servers[at].addr, SocketAddr::from(([127, 0, 0, 1], ports[6])));
+    let holder = TcpListener::bind(new).expect("bound");
+    let (quorum, election) = (ports[2 * at], ports[2 * at + 1]);
+    reconfigure(&servers[leader], &line(at + 1, quorum, election, new.port()));
+    let said = servers[at].log.wait_for("is tried again every second");
+    let wanted = format!(
+        "cannot listen on {new}: Address already in use (os error 98); the old client port, {old}, is still open"
+    );
+    assert!(said.contains(&wanted), "{said}");
+    assert_eq!(servers[at].word("ruok"), "imok");
+    drop(holder);
+    servers[at].log.wait_for(&format!("the client port is {new} from now on"));
+    servers[at].addr = new;
+    until("clients are served there", || servers[at].word("ruok") == "imok");
+    assert_eq!(servers[at].setting("clientPort"), new.port().to_string());
+    until("the old port is closed", || TcpStream::connect(old).is_err());
+    kept.set("/kept", b"by the connection from before", -1).expect("set");
+
+    // The two ports change places.
+    reconfigure(&servers[leader], &line(at + 1, election, quorum, new.port()));
+    servers[at].log.wait_for(&format!("the election port is 127.0.0.1:{quorum} from now on"));
+    servers[at].log.wait_for(&format!("the quorum port is 127.0.0.1:{election} from now on"));
+    kept.set("/kept", b"while the others go on", -1).expect("set");
+
+    // A leader whose learners would not find it does not stay, as in Java.
+    let place = servers[leader].addr;
+    reconfigure(&servers[leader], &line(leader + 1, ports[7], ports[8], place.port()));
+    servers[leader].log.wait_for(&format!("the quorum port is 127.0.0.1:{} from now on", ports[7]));
+    until("another leads", || (0..3).any(|other| other != leader && leads(&servers[other])));
+    all_serve(&servers);
+
+    let second = servers.iter().position(leads).expect("one leads");
+    servers.remove(second).kill();
+    all_serve(&servers);
+    for server in &servers {
+        let (data, _) = server.session().get("/kept", false).expect("read");
+        assert_eq!(data.as_deref(), Some(&b"while the others go on"[..]));
+    }
+    for server in servers {
+        server.stop();
+    }
 }
