@@ -11,6 +11,7 @@
 //! | WritesAreFinal | an answer to a write names the transaction that it became, with its result |
 //! | RealTimeOrder | a write that was sent after another was answered comes behind it |
 //! | SyncIsFresh | what is answered behind a sync has all that was answered anywhere before the sync was sent, in this epoch |
+//! | SessionsLive | a session lives on until it is closed or expires; a read-only server ends none, and takes no writes |
 //! | WatchesOnceInOrder | an event for each armed watch, for the first change, before any answer that shows it; no other events |
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,9 @@ const CREATED: i32 = 1;
 const DELETED: i32 = 2;
 const DATA_CHANGED: i32 = 3;
 const CHILDREN_CHANGED: i32 = 4;
+
+/// What a server without a leader says to whoever wants to change something.
+const NOT_READ_ONLY: i32 = -119;
 
 /// What a client wants done.
 #[derive(Debug)]
@@ -109,6 +113,8 @@ pub struct Client {
     armed: BTreeMap<(Kind, String), Armed>,
     undecoded: Vec<u8>,
     next_wake: Micros,
+    /// It is with a server without a leader, in a session that is nobody else's, and has a look around.
+    glancing: bool,
     /// Sends nothing new any more, but stays.
     pub idle: bool,
     /// Says nothing any more, not even pings: its sessions must end.
@@ -121,6 +127,8 @@ pub struct Client {
     pub reads: u64,
     /// Events that came.
     pub events: u64,
+    /// Reads that a server without a leader answered.
+    pub glances: u64,
     /// When the last write was answered with success.
     pub wrote_at: Micros,
     wants: Vec<Want>,
@@ -162,12 +170,14 @@ impl Client {
             armed: BTreeMap::new(),
             undecoded: Vec::new(),
             next_wake: 0,
+            glancing: false,
             idle: false,
             mute: false,
             expired: 0,
             writes: 0,
             reads: 0,
             events: 0,
+            glances: 0,
             wrote_at: 0,
             wants: Vec::new(),
             said: Vec::new(),
@@ -242,7 +252,7 @@ impl Client {
                 self.pinged = now;
                 self.send(end, -2, Ask::Ping, now, common);
             }
-            if !self.idle {
+            if !self.idle && !self.glancing {
                 let free = self.settings.depth.saturating_sub(self.asked.len());
                 let burst = if free == 0 { 0 } else { 1 + self.dice.below(free as u64) };
                 for _ in 0..burst {
@@ -273,6 +283,7 @@ impl Client {
 
     fn apart(&mut self, now: Micros) {
         self.link = Link::Apart;
+        self.glancing = false;
         self.asked.clear();
         self.undecoded.clear();
         if !self.mute {
@@ -407,6 +418,20 @@ impl Client {
         let welcome = Welcome::decode(body);
         hold(welcome.is_ok(), "ShouldNotBeTriggered", || format!("client {}: no welcome: {body:?}", self.id))?;
         let Ok(welcome) = welcome else { return Ok(()) };
+        if welcome.read_only {
+            hold(self.session == 0 && welcome.session != 0, "SessionsLive", || {
+                format!("client {}: a read-only server takes session {:#x} for {welcome:?}", self.id, self.session)
+            })?;
+            self.say(|| "has a look around, there is no leader".to_owned());
+            self.link = Link::Ready(end);
+            self.pinged = now;
+            self.glancing = true;
+            let path = self.path();
+            for ask in [Ask::Create(path.clone(), self.data(), 1), Ask::Exists(path, false)] {
+                self.ask(end, ask, now, common);
+            }
+            return Ok(());
+        }
         if welcome.session == 0 {
             if ledger.is_open(self.session) {
                 // It is being closed, or whoever was closing it has lost his leadership: then it expires.
@@ -481,6 +506,17 @@ impl Client {
         let asked = self.asked.pop_front().expect("it was there");
         self.say(|| format!("answer {xid}: {err} at {}", hex(zxid)));
         if matches!(asked.ask, Ask::Ping) {
+            return Ok(());
+        }
+        if self.glancing {
+            // What it shows may be old, and after a restart may never become final: it is not compared, and binds nobody.
+            hold(!asked.ask.is_write() || err == NOT_READ_ONLY, "SessionsLive", || {
+                format!("{me}: a read-only server answers {err} to {:?}", asked.ask)
+            })?;
+            if self.asked.is_empty() {
+                self.glances += 1;
+                self.leave(now);
+            }
             return Ok(());
         }
         hold(zxid >= self.last_zxid, "MonotonicRead", || {

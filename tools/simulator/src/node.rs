@@ -137,6 +137,8 @@ pub struct NodeSettings {
     pub force_snapshot_sync: bool,
     /// `leaderServes`
     pub leader_serves: bool,
+    /// `readonlymode.enabled`
+    pub read_only_mode: bool,
 }
 
 /// The name of a member's machine.
@@ -264,7 +266,7 @@ fn ensemble(
             options: restore_options(),
         },
         leader_serves: settings.leader_serves,
-        read_only_after_ms: None,
+        read_only_after_ms: settings.read_only_mode.then_some(2 * settings.tick_ms),
         reconfig_enabled: false,
         history_max: settings.history_max,
     })

@@ -106,6 +106,8 @@ pub struct Plan {
     pub force_snapshot_sync: bool,
     /// `leaderServes`
     pub leader_serves: bool,
+    /// `readonlymode.enabled`, with a wait of two ticks
+    pub read_only_mode: bool,
     /// Members that stay dead when the faults end: fewer than half of the voters.
     pub dead_at_end: usize,
 }
@@ -162,6 +164,7 @@ impl Plan {
             history_max: *dice.pick(&[64, 64, 200, 500]),
             force_snapshot_sync: dice.once_in(12),
             leader_serves: voters == 1 || !dice.once_in(12),
+            read_only_mode: seed.is_multiple_of(2),
             dead_at_end: if dice.once_in(3) {
                 dice.below(voters as u64 / 2 + 1).min((voters as u64 - 1) / 2) as usize
             } else {

@@ -143,7 +143,8 @@ pub fn hello(zxid: i64, timeout_ms: i32, session: i64, password: &[u8]) -> Vec<u
     put_int(&mut out, timeout_ms);
     put_long(&mut out, session);
     put_buffer(&mut out, Some(password));
-    put_bool(&mut out, false);
+    // It is content with a read-only server, until it finds another.
+    put_bool(&mut out, true);
     let length = (out.len() - 4) as i32;
     out[..4].copy_from_slice(&length.to_be_bytes());
     out
@@ -158,6 +159,8 @@ pub struct Welcome {
     pub session: i64,
     /// Its password.
     pub password: Vec<u8>,
+    /// Of a server that has no leader.
+    pub read_only: bool,
 }
 
 impl Welcome {
@@ -165,7 +168,12 @@ impl Welcome {
     pub fn decode(body: &[u8]) -> Result<Welcome, JuteError> {
         let mut r = Reader::new(body);
         _ = r.int()?;
-        Ok(Welcome { timeout_ms: r.int()?, session: r.long()?, password: r.buffer()?.unwrap_or_default().to_vec() })
+        Ok(Welcome {
+            timeout_ms: r.int()?,
+            session: r.long()?,
+            password: r.buffer()?.unwrap_or_default().to_vec(),
+            read_only: r.bool()?,
+        })
     }
 }
 

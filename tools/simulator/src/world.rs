@@ -128,6 +128,8 @@ pub struct Counts {
     pub reads: u64,
     /// Events that clients got.
     pub events: u64,
+    /// Sessions at members without a leader in which something was read.
+    pub glances: u64,
     /// Starts of processes.
     pub starts: u64,
     /// Histories that leaders have sent by DIFF, TRUNC and SNAP.
@@ -182,6 +184,7 @@ impl Simulation {
                 sync_limit: 5,
                 force_snapshot_sync: plan.force_snapshot_sync,
                 leader_serves: plan.leader_serves,
+                read_only_mode: plan.read_only_mode,
             };
             machines.push(Machine {
                 good_delay: plan.write_delay,
@@ -240,6 +243,7 @@ impl Simulation {
         counts.writes = self.clients.iter().map(|client| client.writes).sum();
         counts.reads = self.clients.iter().map(|client| client.reads).sum();
         counts.events = self.clients.iter().map(|client| client.events).sum();
+        counts.glances = self.clients.iter().map(|client| client.glances).sum();
         counts.micros = self.now();
         counts.syncs = self.syncs;
         counts
@@ -1187,6 +1191,7 @@ impl Counts {
         self.writes += other.writes;
         self.reads += other.reads;
         self.events += other.events;
+        self.glances += other.glances;
         self.starts += other.starts;
         self.syncs.iter_mut().zip(other.syncs).for_each(|(sum, more)| *sum += more);
         self.reigns += other.reigns;
@@ -1200,7 +1205,7 @@ impl std::fmt::Display for Counts {
         let hours = self.micros as f64 / SECOND as f64 / 3600.0;
         write!(
             f,
-            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events, longest recovery {} ms; faults:",
+            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events, {} looks at members without a leader, longest recovery {} ms; faults:",
             self.steps,
             self.starts,
             self.reigns,
@@ -1211,6 +1216,7 @@ impl std::fmt::Display for Counts {
             self.writes,
             self.reads,
             self.events,
+            self.glances,
             self.recovery / MS
         )?;
         for (class, count) in &self.faults {

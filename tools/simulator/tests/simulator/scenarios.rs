@@ -21,6 +21,7 @@ fn three(seed: u64) -> Plan {
     plan.weather.late_once_in = 0;
     plan.force_snapshot_sync = false;
     plan.leader_serves = true;
+    plan.read_only_mode = false;
     plan.faults_end = 3_600 * SECOND;
     plan.clients = vec![ClientSettings { timeout_ms: 2_000, depth: 6, think: 3 * MS, members: 3, names: 4 }; 4];
     plan
