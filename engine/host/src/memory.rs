@@ -45,8 +45,19 @@ enum Event {
 
 #[derive(Clone, Default)]
 struct Content {
-    bytes: Vec<u8>,
+    /// Shared with the images that are cut from a disk, until one of them changes.
+    bytes: Arc<Vec<u8>>,
     modified: i64,
+}
+
+impl Content {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        Arc::make_mut(&mut self.bytes)
+    }
+
+    fn zeros(&mut self, bytes: usize) {
+        self.bytes = Arc::new(vec![0; bytes]);
+    }
 }
 
 #[derive(Default)]
@@ -89,6 +100,17 @@ impl MemoryDisk {
 
     /// [`MemoryDisk::crash`], with a choice of what happens to names.
     pub fn cut(&self, moment: usize, rule: Names, kept: &mut dyn FnMut() -> bool) -> MemoryDisk {
+        MemoryDisk(Arc::new(Mutex::new(self.image(moment, rule, kept, None))))
+    }
+
+    /// What is left of a file if the power is cut now and everything in doubt is lost.
+    pub fn certain(&self, path: &Path) -> io::Result<FileBytes> {
+        let image = self.image(self.moments(), Names::InOrder, &mut || false, Some(path));
+        Ok(FileBytes::new(image.files[image.find(path)?].bytes.to_vec()))
+    }
+
+    /// See [`MemoryDisk::cut`]. With `only`, the content of no other file is looked at.
+    fn image(&self, moment: usize, rule: Names, kept: &mut dyn FnMut() -> bool, only: Option<&Path>) -> State {
         let state = self.state();
         let (done, in_flight) = (&state.journal[..moment], state.journal.get(moment));
         let (names, dirs, files) = state.base.clone();
@@ -123,6 +145,9 @@ impl MemoryDisk {
             after.apply_name(event);
         }
 
+        let only = only.map(|path| after.names.get(path).copied());
+        let wanted = |file: &FileId| only.is_none_or(|only| only == Some(*file));
+
         // Content: everything up to the file's last sync, then what is kept of the rest, sector by sector.
         let mut synced: BTreeMap<FileId, usize> = BTreeMap::new();
         for (at, event) in done.iter().enumerate() {
@@ -133,6 +158,8 @@ impl MemoryDisk {
         for (at, event) in done.iter().chain(in_flight).enumerate() {
             let certain = |file: &FileId| synced.get(file).is_some_and(|&sync| at < sync);
             match event {
+                Event::Write { file, .. } | Event::Zeros { file, .. } | Event::Length { file, .. } if !wanted(file) => {
+                }
                 Event::Write { file, offset, bytes, durable } => {
                     if certain(file) || (*durable && at < moment) {
                         after.write(*file, *offset, bytes);
@@ -149,20 +176,19 @@ impl MemoryDisk {
                 }
                 Event::Zeros { file, bytes } => {
                     if certain(file) || kept() {
-                        after.files[*file].bytes.clear();
-                        after.files[*file].bytes.resize(*bytes, 0);
+                        after.files[*file].zeros(*bytes);
                     } else {
-                        after.files[*file].bytes.resize(*bytes / 2, 0);
+                        after.files[*file].bytes().resize(*bytes / 2, 0);
                     }
                 }
                 Event::Length { file, bytes } if certain(file) || kept() => {
-                    after.files[*file].bytes.resize(*bytes, 0);
+                    after.files[*file].bytes().resize(*bytes, 0);
                 }
                 _ => {}
             }
         }
         after.base = (after.names.clone(), after.dirs.clone(), after.files.clone());
-        MemoryDisk(Arc::new(Mutex::new(after)))
+        after
     }
 
     /// [`MemoryDisk::crash`] after the last change, with everything in doubt kept: a process killed, not a power cut.
@@ -184,11 +210,8 @@ impl MemoryDisk {
             match event {
                 Event::Dir { path } => _ = after.dirs.insert(path.clone()),
                 Event::Write { file, offset, bytes, .. } => after.write(*file, *offset, bytes),
-                Event::Zeros { file, bytes } => {
-                    after.files[*file].bytes.clear();
-                    after.files[*file].bytes.resize(*bytes, 0);
-                }
-                Event::Length { file, bytes } => after.files[*file].bytes.resize(*bytes, 0),
+                Event::Zeros { file, bytes } => after.files[*file].zeros(*bytes),
+                Event::Length { file, bytes } => after.files[*file].bytes().resize(*bytes, 0),
                 _ => {}
             }
         }
@@ -199,7 +222,7 @@ impl MemoryDisk {
     pub fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let file = state.names[path];
-        change(&mut state.files[file].bytes);
+        change(state.files[file].bytes());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -213,7 +236,7 @@ impl State {
     }
 
     fn write(&mut self, file: FileId, offset: usize, bytes: &[u8]) {
-        let content = &mut self.files[file].bytes;
+        let content = self.files[file].bytes();
         let end = offset + bytes.len();
         if content.len() < end {
             content.resize(end, 0);
@@ -291,7 +314,7 @@ impl Disk for MemoryDisk {
 
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         let state = self.state();
-        Ok(FileBytes::new(state.files[state.find(path)?].bytes.clone()))
+        Ok(FileBytes::new(state.files[state.find(path)?].bytes.to_vec()))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
@@ -301,7 +324,7 @@ impl Disk for MemoryDisk {
         }
         let file = match state.names.get(path) {
             Some(&file) => {
-                state.files[file].bytes.clear();
+                state.files[file].zeros(0);
                 state.journal.push(Event::Length { file, bytes: 0 });
                 file
             }
@@ -345,7 +368,7 @@ impl Disk for MemoryDisk {
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         let file = state.find(path)?;
-        state.files[file].bytes.resize(bytes as usize, 0);
+        state.files[file].bytes().resize(bytes as usize, 0);
         state.journal.push(Event::Length { file, bytes: bytes as usize });
         state.journal.push(Event::Sync { file });
         state.touch(file);
@@ -447,8 +470,7 @@ impl WriteFile for MemoryFile {
         if state.room(self.file, 0, bytes) < bytes {
             return Err(full());
         }
-        state.files[self.file].bytes.clear();
-        state.files[self.file].bytes.resize(bytes, 0);
+        state.files[self.file].zeros(bytes);
         state.journal.push(Event::Zeros { file: self.file, bytes });
         state.touch(self.file);
         Ok(())

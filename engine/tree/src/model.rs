@@ -2,9 +2,11 @@
 //!
 //! Written from the contract (client-protocol.md §12, §16, §17; disk-formats.md §8, §11), not from the tree beside it: it shares
 //! no code with what it judges, only the vocabulary. Whatever the tree keeps up to date, the model counts from scratch.
-//! Slow; meant for tests and simulations.
+//! Slow; meant for tests and simulations. States share the znodes in which they do not differ.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use proto::stat::{Owner, StatPersisted};
 use proto::{Acl, Code, Id, Op, SessionId, Stat, Txn, TxnHeader, Zxid};
@@ -18,6 +20,26 @@ pub struct Znode {
     pub acl: Vec<Acl>,
     /// Its stat as stored.
     pub stat: StatPersisted,
+}
+
+impl Znode {
+    /// What it adds to the digest of a tree in which it is at `path`.
+    pub fn digest(&self, path: &str) -> u64 {
+        if path.starts_with("/zookeeper/") {
+            return 0;
+        }
+        let mut bytes = if path == "/" { Vec::new() } else { path.as_bytes().to_vec() };
+        bytes.extend_from_slice(self.data.as_deref().unwrap_or_default());
+        let s = self.stat;
+        for long in [s.czxid.0, s.mzxid.0, s.pzxid.0, s.ctime.0, s.mtime.0] {
+            bytes.extend(long.to_be_bytes());
+        }
+        for int in [s.version, s.cversion, s.aversion] {
+            bytes.extend(int.to_be_bytes());
+        }
+        bytes.extend(s.owner.to_be_bytes());
+        u64::from(crc32(&bytes))
+    }
 }
 
 /// What happened to a znode.
@@ -47,7 +69,7 @@ pub struct Effect {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
     /// By path; the root is `/`.
-    pub znodes: BTreeMap<String, Znode>,
+    pub znodes: BTreeMap<Arc<str>, Arc<Znode>>,
 }
 
 /// The model.
@@ -81,10 +103,10 @@ impl State {
         let prefix = under(path);
         let start = prefix.clone();
         self.znodes
-            .range(start..)
+            .range::<str, _>((Bound::Included(&*start), Bound::Unbounded))
             .take_while(move |(p, _)| p.starts_with(&prefix))
-            .filter(|(p, _)| *p != "/")
-            .map(|(p, z)| (p.as_str(), z))
+            .filter(|(p, _)| &***p != "/")
+            .map(|(p, z)| (&**p, &**z))
     }
 
     /// A znode's stat as clients see it.
@@ -109,24 +131,11 @@ impl State {
 
     /// The digest of all znodes.
     pub fn digest(&self) -> u64 {
-        let mut sum = 0u64;
-        for (path, znode) in &self.znodes {
-            if path.starts_with("/zookeeper/") {
-                continue;
-            }
-            let mut bytes = if path == "/" { Vec::new() } else { path.clone().into_bytes() };
-            bytes.extend(znode.data.iter().flatten());
-            let s = znode.stat;
-            for long in [s.czxid.0, s.mzxid.0, s.pzxid.0, s.ctime.0, s.mtime.0] {
-                bytes.extend(long.to_be_bytes());
-            }
-            for int in [s.version, s.cversion, s.aversion] {
-                bytes.extend(int.to_be_bytes());
-            }
-            bytes.extend(s.owner.to_be_bytes());
-            sum = sum.wrapping_add(u64::from(crc32(&bytes)));
-        }
-        sum
+        self.znodes.iter().map(|(path, znode)| znode.digest(path)).fold(0, u64::wrapping_add)
+    }
+
+    fn change(&mut self, path: &str) -> Option<&mut Znode> {
+        self.znodes.get_mut(path).map(Arc::make_mut)
     }
 
     /// ZooKeeper's node count.
@@ -136,7 +145,9 @@ impl State {
 
     /// ZooKeeper's approximate data size.
     pub fn data_size(&self) -> i64 {
-        let size = |(path, znode): (&String, &Znode)| path.encode_utf16().count() + znode.data.iter().flatten().count();
+        let size = |(path, znode): (&Arc<str>, &Arc<Znode>)| {
+            path.encode_utf16().count() + znode.data.as_ref().map_or(0, Vec::len)
+        };
         self.znodes.iter().map(size).sum::<usize>() as i64
     }
 
@@ -160,12 +171,12 @@ impl State {
         let start = if subject.is_empty() { "/" } else { subject };
         let (mut count, mut bytes) = (0, 0);
         if let Some(znode) = self.znodes.get(start) {
-            for znode in self.below(start).map(|(_, z)| z).chain([znode]) {
+            for znode in self.below(start).map(|(_, z)| z).chain([&**znode]) {
                 count += 1;
-                bytes += znode.data.iter().flatten().count();
+                bytes += znode.data.as_ref().map_or(0, Vec::len);
             }
         }
-        if let Some(stats) = self.znodes.get_mut(&format!("/zookeeper/quota{subject}/zookeeper_stats")) {
+        if let Some(stats) = self.change(&format!("/zookeeper/quota{subject}/zookeeper_stats")) {
             stats.data = Some(format!("count={count},bytes={bytes}").into_bytes());
         }
     }
@@ -189,7 +200,7 @@ impl Model {
             ("/zookeeper/config", Acl { perms: 1, id: Id::new("world", "anyone") }, -1),
         ] {
             let stat = StatPersisted { aversion, ..StatPersisted::default() };
-            now.znodes.insert(path.into(), Znode { data: Some(Vec::new()), acl: vec![acl], stat });
+            now.znodes.insert(path.into(), Arc::new(Znode { data: Some(Vec::new()), acl: vec![acl], stat }));
         }
         let history = BTreeMap::from([(Zxid(0), now.clone())]);
         Model { extended_types, emulate_353, now, tip: Zxid(0), history }
@@ -248,7 +259,7 @@ impl Model {
 
     /// The paths whose owner satisfies a condition, sorted.
     pub fn owned(&self, of: impl Fn(Owner) -> bool) -> Vec<&str> {
-        self.now.znodes.iter().filter(|(_, z)| of(self.owner(z))).map(|(p, _)| p.as_str()).collect()
+        self.now.znodes.iter().filter(|(_, z)| of(self.owner(z))).map(|(p, _)| &**p).collect()
     }
 
     /// Applies a transaction.
@@ -291,7 +302,7 @@ impl Model {
             }
             Txn::Delete { path } => self.delete(header.zxid, path, log).map(|()| None),
             Txn::SetData { path, data, version } => self.set_data(header, path, data.as_deref(), *version, log),
-            Txn::SetAcl { path, acl, version } => match self.now.znodes.get_mut(&**path) {
+            Txn::SetAcl { path, acl, version } => match self.now.change(path) {
                 None => Err(Code::NoNode),
                 Some(znode) => {
                     znode.acl = acl.to_vec();
@@ -343,7 +354,7 @@ impl Model {
         }
         let parent_path = parent_of(path).ok_or(Code::NoNode)?;
         let exists = self.now.znodes.contains_key(path);
-        let parent = self.now.znodes.get_mut(parent_path).ok_or(Code::NoNode)?;
+        let parent = self.now.change(parent_path).ok_or(Code::NoNode)?;
         let parent_acl = parent.acl.clone();
         if !exists || op == Op::Create {
             let cversion = if parent_cversion == -1 { parent.stat.cversion.wrapping_add(1) } else { parent_cversion };
@@ -352,7 +363,7 @@ impl Model {
                 parent.stat.pzxid = header.zxid;
             }
         }
-        if let Some(znode) = self.now.znodes.get_mut(path) {
+        if let Some(znode) = self.now.change(path) {
             znode.acl = acl.to_vec();
             return Err(Code::NodeExists);
         }
@@ -367,7 +378,7 @@ impl Model {
             ..Default::default()
         };
         let znode = Znode { data: data.map(Into::into), acl: acl.to_vec(), stat };
-        self.now.znodes.insert(path.into(), znode);
+        self.now.znodes.insert(path.into(), Arc::new(znode));
         let stat = self.stat(path);
         let subject = path.strip_prefix("/zookeeper/quota").and_then(|p| p.strip_suffix("/zookeeper_stats"));
         if let Some(subject) = subject.filter(|subject| subject.is_empty() || subject.starts_with('/')) {
@@ -398,12 +409,12 @@ impl Model {
                 self.delete(zxid, &path, log).expect("what lies below exists");
             }
         }
-        let parent = self.now.znodes.get_mut(parent_path).ok_or(Code::NoNode)?;
+        let parent = self.now.change(parent_path).ok_or(Code::NoNode)?;
         parent.stat.pzxid = parent.stat.pzxid.max(zxid);
         let parent_acl = parent.acl.clone();
         let znode = self.now.znodes.remove(path).ok_or(Code::NoNode)?;
-        self.use_quota(path, -1, -(znode.data.iter().flatten().count() as i64));
-        log.push((Event::Deleted, path.into(), znode.acl, parent_acl));
+        self.use_quota(path, -1, -(znode.data.as_ref().map_or(0, Vec::len) as i64));
+        log.push((Event::Deleted, path.into(), znode.acl.clone(), parent_acl));
         Ok(())
     }
 
@@ -415,8 +426,8 @@ impl Model {
         version: i32,
         log: &mut Vec<Happening>,
     ) -> Result<Option<Stat>, Code> {
-        let znode = self.now.znodes.get_mut(path).ok_or(Code::NoNode)?;
-        let before = znode.data.iter().flatten().count() as i64;
+        let znode = self.now.change(path).ok_or(Code::NoNode)?;
+        let before = znode.data.as_ref().map_or(0, Vec::len) as i64;
         znode.data = data.map(Into::into);
         znode.stat.version = version;
         znode.stat.mzxid = header.zxid;
@@ -430,7 +441,7 @@ impl Model {
 
     fn use_quota(&mut self, path: &str, count: i64, bytes: i64) {
         let Some(quota) = self.now.deepest_quota(path) else { return };
-        let Some(stats) = self.now.znodes.get_mut(&format!("/zookeeper/quota{quota}/zookeeper_stats")) else { return };
+        let Some(stats) = self.now.change(&format!("/zookeeper/quota{quota}/zookeeper_stats")) else { return };
         let text = String::from_utf8_lossy(stats.data.as_deref().unwrap_or_default()).into_owned();
         let mut values = BTreeMap::new();
         for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {

@@ -363,10 +363,10 @@ impl Elector {
             Stage::Stranger { until } => Some(until),
             Stage::Known { .. } => None,
         });
-        let retries = self.wanted().into_iter().filter_map(|sid| {
-            let peer = self.peers.get(&sid)?;
-            peer.retry_at.filter(|_| peer.link.is_none() && peer.attempt.is_none())
-        });
+        let retry = |peer: &Acquaintance| peer.retry_at.filter(|_| peer.link.is_none() && peer.attempt.is_none());
+        let waits = self.peers.values().any(|peer| retry(peer).is_some());
+        let wanted = if waits { self.wanted() } else { Vec::new() };
+        let retries = wanted.into_iter().filter_map(|sid| retry(self.peers.get(&sid)?));
         let resend = self.resend_at.filter(|_| self.election.is_open());
         strangers.chain(retries).chain(resend).chain(self.election.deadline()).min()
     }

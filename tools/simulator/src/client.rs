@@ -59,6 +59,8 @@ struct Armed {
     since: i64,
     /// There was no znode.
     absent: bool,
+    /// No change since then up to here fires, as far as was looked.
+    looked: i64,
 }
 
 struct Asked {
@@ -254,12 +256,14 @@ impl Client {
             }
             if !self.idle && !self.glancing {
                 let free = self.settings.depth.saturating_sub(self.asked.len());
-                let burst = if free == 0 { 0 } else { 1 + self.dice.below(free as u64) };
-                for _ in 0..burst {
-                    let ask = self.compose();
-                    self.ask(end, ask, now, common);
+                // An answer wakes it up when nothing is free.
+                if free > 0 {
+                    for _ in 0..1 + self.dice.below(free as u64) {
+                        let ask = self.compose();
+                        self.ask(end, ask, now, common);
+                    }
+                    pause = 1 + self.dice.below(self.settings.think);
                 }
-                pause = 1 + self.dice.below(self.settings.think);
             }
         }
         self.wake_after(pause, now);
@@ -504,6 +508,12 @@ impl Client {
         let expected = self.asked.front().map(|asked| asked.xid);
         hold(expected == Some(xid), "SessionFifo", || format!("{me}: answer {xid}, expected {expected:?}"))?;
         let asked = self.asked.pop_front().expect("it was there");
+        if !self.idle && self.asked.len() + 1 >= self.settings.depth {
+            let pause = 1 + self.dice.below(self.settings.think);
+            if now + pause < self.next_wake {
+                self.wake_after(pause, now);
+            }
+        }
         self.say(|| format!("answer {xid}: {err} at {}", hex(zxid)));
         if matches!(asked.ask, Ask::Ping) {
             return Ok(());
@@ -601,7 +611,7 @@ impl Client {
     fn judge_read(&self, me: &str, ask: &Ask, zxid: i64, err: i32, body: &[u8], ledger: &Ledger) -> Held {
         let (Ask::Get(path, _) | Ask::Exists(path, _) | Ask::Children(path, _)) = ask else { return Ok(()) };
         let state = ledger.model.at(proto::Zxid(zxid));
-        let Some(znode) = state.znodes.get(path) else {
+        let Some(znode) = state.znodes.get(path.as_str()) else {
             return hold(err == -101, "ReadsAreTrue", || {
                 format!("{me}: {ask:?} is answered {err} at {}, and there is no such znode", hex(zxid))
             });
@@ -636,7 +646,7 @@ impl Client {
             Ask::Children(path, true) if err == 0 => (Kind::Child, path),
             _ => return,
         };
-        let armed = Armed { since: zxid, absent: err != 0 };
+        let armed = Armed { since: zxid, absent: err != 0, looked: zxid };
         self.armed.entry((kind, path.clone())).or_insert(armed);
     }
 
@@ -663,8 +673,12 @@ impl Client {
     fn none_lost(&mut self, zxid: i64, asked: &Asked, ledger: &Ledger) -> Held {
         let pending = self.asked.iter().any(|asked| matches!(asked.ask, Ask::SetWatches(..)));
         let setting = matches!(asked.ask, Ask::SetWatches(..));
-        for ((kind, path), armed) in &self.armed {
-            let Some((at, name)) = Client::first_change(*kind, path, armed.since, zxid, ledger) else { continue };
+        for ((kind, path), armed) in &mut self.armed {
+            let Some((at, name)) = Client::first_change(*kind, path, armed.since.max(armed.looked), zxid, ledger)
+            else {
+                armed.looked = armed.looked.max(zxid);
+                continue;
+            };
             // Not set on this connection yet; or looked at anew, when a znode that came and went again is not missed.
             if pending || setting && armed.absent {
                 continue;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use proto::stat::Owner;
 use proto::{Op, SessionId, Txn, TxnHeader, Zxid};
-use tree::model::{Effect, Model};
+use tree::model::{Effect, Model, Znode};
 
 /// States of the model that are kept, by transactions.
 const STATES_KEPT: usize = 2_000;
@@ -77,12 +77,22 @@ struct Reign {
     delivered: usize,
 }
 
+impl Reign {
+    /// What it broadcast under a zxid.
+    fn sent(&self, zxid: i64) -> Option<&Payload> {
+        let at = self.broadcast.binary_search_by_key(&zxid, |(zxid, _)| *zxid).ok()?;
+        Some(&self.broadcast[at].1)
+    }
+}
+
 /// See the module's page.
 pub struct Ledger {
     entries: Vec<Entry>,
     by_zxid: BTreeMap<i64, usize>,
     /// The tree at each zxid.
     pub model: Model,
+    /// What each znode of its newest state adds to the digest, by path.
+    digests: Vec<(Arc<str>, Arc<Znode>, u64)>,
     sessions: BTreeMap<SessionId, i32>,
     closed: BTreeSet<SessionId>,
     /// The greatest client number in a transaction, by session.
@@ -110,6 +120,7 @@ impl Ledger {
             entries: Vec::new(),
             by_zxid: BTreeMap::new(),
             model: Model::new(true, false),
+            digests: Vec::new(),
             sessions: BTreeMap::new(),
             closed: BTreeSet::new(),
             cxids: BTreeMap::new(),
@@ -304,7 +315,7 @@ impl Ledger {
         let first = self.reigns.get(&of).is_none_or(|reign| reign.broadcast.is_empty());
         let reign = self.reign(node, of)?;
         if let Some((last, _)) = reign.broadcast.last() {
-            if let Some((_, known)) = reign.broadcast.iter().rev().find(|(known, _)| *known == zxid.0) {
+            if let Some(known) = reign.sent(zxid.0) {
                 return hold(known == payload, "LocalPrimaryOrder", || {
                     format!("two transactions of zxid {zxid} from node {}", node + 1)
                 });
@@ -392,7 +403,7 @@ impl Ledger {
         })?;
         // Whoever led it broadcast it, and nothing of his before it is left out.
         let reign = self.reigns.get_mut(&epoch(zxid));
-        let sent = reign.as_ref().is_some_and(|reign| reign.broadcast.iter().any(|(z, p)| *z == zxid && *p == payload));
+        let sent = reign.as_ref().is_some_and(|reign| reign.sent(zxid) == Some(&payload));
         hold(sent, "Integrity", || format!("node {} delivers {}, which nobody broadcast", node + 1, hex(zxid)))?;
         let reign = reign.expect("it was there");
         let next = reign.broadcast.get(reign.delivered).map(|(zxid, _)| *zxid);
@@ -453,9 +464,8 @@ impl Ledger {
                 )
             })?;
         }
-        // Each costs a walk over the whole model.
-        if let Some(digest) = record.digest.filter(|_| zxid % 8 == 0) {
-            let found = self.model.now().digest();
+        if let Some(digest) = record.digest {
+            let found = self.digest();
             hold(digest.tree == found, "Digests", || {
                 format!("{} says that the tree has the digest {:#x}, the model has {found:#x}", hex(zxid), digest.tree)
             })?;
@@ -470,6 +480,22 @@ impl Ledger {
         self.by_zxid.insert(zxid, self.entries.len());
         self.entries.push(Entry { header, payload: Arc::clone(&payload), err, effect, created });
         Ok(())
+    }
+}
+
+impl Ledger {
+    /// The digest of the newest state of the model. Those of znodes that have not changed since are known.
+    fn digest(&mut self) -> u64 {
+        let mut known = std::mem::take(&mut self.digests).into_iter().peekable();
+        let mut sum = 0u64;
+        for (path, znode) in &self.model.now().znodes {
+            while known.next_if(|(then, ..)| then < path).is_some() {}
+            let same = known.next_if(|(then, ..)| then == path).filter(|(_, then, _)| Arc::ptr_eq(then, znode));
+            let entry = same.unwrap_or_else(|| (Arc::clone(path), Arc::clone(znode), znode.digest(path)));
+            sum = sum.wrapping_add(entry.2);
+            self.digests.push(entry);
+        }
+        sum
     }
 }
 

@@ -3,8 +3,9 @@
 use std::io::BufRead;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use simulator::agenda::MS;
@@ -25,7 +26,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs many seeds and prints totals.
+    /// Runs many seeds and prints totals; SIGINT or SIGTERM ends it behind the seeds under way.
     Run {
         /// How many.
         #[arg(long, default_value_t = 100)]
@@ -83,7 +84,25 @@ struct Totals {
     failed: Vec<u64>,
 }
 
+impl Totals {
+    fn print(&self, from: u64, began: Instant) {
+        let (seeds, counts) = (self.done, &self.counts);
+        println!(
+            "{seeds} seeds from {from} in {} s, {} failed; {counts}",
+            began.elapsed().as_secs(),
+            self.failed.len()
+        );
+    }
+}
+
 fn run_many(seeds: u64, from: u64, jobs: usize, go_on: bool) -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
+            eprintln!("an interruption will show no totals: {error}");
+        }
+    }
+    let began = Instant::now();
     let next = AtomicU64::new(from);
     let totals = Mutex::new(Totals::default());
     std::thread::scope(|scope| {
@@ -91,7 +110,7 @@ fn run_many(seeds: u64, from: u64, jobs: usize, go_on: bool) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Relaxed);
-                    if seed >= from + seeds {
+                    if seed >= from + seeds || stop.load(Relaxed) {
                         return;
                     }
                     let (held, counts, _) = run(seed, false);
@@ -106,14 +125,14 @@ fn run_many(seeds: u64, from: u64, jobs: usize, go_on: bool) -> ExitCode {
                         }
                     }
                     if totals.done.is_multiple_of(1_000) {
-                        println!("{} seeds, {} failed", totals.done, totals.failed.len());
+                        totals.print(from, began);
                     }
                 }
             });
         }
     });
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{} seeds from {from}; {}", totals.done, totals.counts);
+    totals.print(from, began);
     println!("simulator: {} passed, {} failed", totals.done - totals.failed.len() as u64, totals.failed.len());
     match totals.failed.first() {
         None => ExitCode::SUCCESS,

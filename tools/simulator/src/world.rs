@@ -653,8 +653,7 @@ impl Simulation {
     fn keeps_epoch(&self, node: usize, name: &str) -> Held {
         let machine = &self.machines[node];
         let said = if name == snapshot::epochs::ACCEPTED { machine.epochs.0 } else { machine.epochs.1 };
-        let left = machine.disk.crash(machine.disk.moments(), &mut || false);
-        let file = left.read(&Path::new(crate::node::SNAPS).join(name));
+        let file = machine.disk.certain(&Path::new(crate::node::SNAPS).join(name));
         let kept = file.ok().and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse::<i64>().ok());
         hold(kept == Some(said), "ShouldNotBeTriggered", || {
             format!("node {} speaks of epoch {said}, and {name} would hold {kept:?} after a power cut", node + 1)

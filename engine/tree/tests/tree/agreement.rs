@@ -306,7 +306,7 @@ impl World {
                 check_znode(&self.model, then, path, Some(view));
             });
             assert_eq!(walked, then.znodes.len(), "at {:?}", reader.zxid());
-            let below = then.znodes.contains_key(&strange).then(|| then.below(&strange).count());
+            let below = then.znodes.contains_key(&*strange).then(|| then.below(&strange).count());
             assert_eq!(reader.count_descendants(&strange), below);
         }
     }
