@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use member::word::HAND;
+
 /// The words that an operator allowed, and those that are always answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Whitelist {
@@ -10,7 +12,7 @@ pub struct Whitelist {
 }
 
 impl Whitelist {
-    /// From the setting: words with commas between, spaces around them ignored; `*` among them is every word.
+    /// From the setting: words with commas between, spaces around them ignored; `*` among them is every word of ZooKeeper's, but not [`HAND`].
     /// `srvr` is always answered, `isro` wherever read-only mode may occur (`readonlymode.enabled`).
     pub fn parse(list: &str, read_only_mode: bool) -> Whitelist {
         let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
@@ -29,7 +31,7 @@ impl Whitelist {
 
     /// Whether a word is answered.
     pub fn allows(&self, word: &str) -> bool {
-        self.all || self.words.contains(word)
+        self.all && word != HAND || self.words.contains(word)
     }
 
     /// What a client hears instead of the answer, if the word is not allowed.
@@ -59,8 +61,11 @@ mod tests {
     }
 
     #[test]
-    fn a_star_anywhere_is_every_word() {
-        assert_eq!(allowed("ruok, *", false), member::word::WORDS);
+    fn a_star_anywhere_is_every_word_but_the_one_that_moves_leadership() {
+        let all = allowed("ruok, *", false);
+        assert_eq!(all, member::word::WORDS.into_iter().filter(|word| *word != HAND).collect::<Vec<_>>());
+        assert_eq!(allowed("*, hand", false), member::word::WORDS);
+        assert_eq!(allowed("hand", false), ["srvr", "hand"]);
     }
 
     #[test]

@@ -276,7 +276,11 @@ pub const SETTINGS: &[Setting] = &[
         let words: BTreeSet<String> = comma_list(text).into_iter().collect();
         let unknown: Vec<&str> = words.iter().map(String::as_str).filter(|word| !KNOWN_WORDS.contains(word)).collect();
         let remark = (!unknown.is_empty()).then(|| format!("there is no four-letter word {}", unknown.join(", ")));
-        draft.config.words = if words.contains("*") { Words::All } else { Words::Listed(words) };
+        draft.config.words = match (words.contains("*"), words.contains(HAND)) {
+            (true, false) => Words::All,
+            (true, true) => Words::Listed(KNOWN_WORDS.iter().map(|word| (*word).to_owned()).collect()),
+            (false, _) => Words::Listed(words),
+        };
         Ok(remark)
     }),
     // --- the ensemble; who belongs to it is read in `membership`
@@ -372,9 +376,12 @@ pub const SETTINGS: &[Setting] = &[
     }),
 ];
 
+/// Hands over leadership: not one of those that `*` stands for.
+pub(crate) const HAND: &str = "hand";
+
 /// What may stand in the list of four-letter words.
-const KNOWN_WORDS: [&str; 19] = [
-    "*", "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
+const KNOWN_WORDS: [&str; 20] = [
+    "*", "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", HAND, "hash", "isro", "mntr", "ruok", "srst", "srvr",
     "stat", "stmk", "wchc", "wchp", "wchs",
 ];
 

@@ -305,7 +305,7 @@ impl fmt::Debug for Secret {
 /// The four-letter words that are answered (`4lw.commands.whitelist`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// All of them.
+    /// All of ZooKeeper's, and not `hand`, which changes who leads.
     All,
     /// These, and the ones that are always answered.
     Listed(BTreeSet<String>),
@@ -315,7 +315,7 @@ impl Config {
     /// Whether a four-letter word is answered: a listed one, `srvr` always, `isro` in read-only mode.
     pub fn answers_word(&self, word: &str) -> bool {
         let listed = match &self.words {
-            Words::All => true,
+            Words::All => word != crate::honoured::HAND,
             Words::Listed(words) => words.contains(word),
         };
         listed || word == "srvr" || (word == "isro" && self.read_only_mode)

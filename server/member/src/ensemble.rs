@@ -24,7 +24,7 @@ use pipeline::{Answer, Body, Clients, ConnRef, Item, Now, Origin, Pulse, Readers
 use proto::request::Reconfig;
 use proto::{Code, Decode, Millis, Op, Reader, SessionId, Sid, Txn, Xid, Zxid};
 use quorum::effect::{LinkId, Port, Ticket};
-use quorum::peer::{Peer, Phase};
+use quorum::peer::{HandOver, Peer, Phase};
 use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
 use quorum::view::QuorumView;
 use snapshot::epochs::{self, Epochs};
@@ -479,6 +479,20 @@ impl WriteStage {
     /// Why the process must end, if it must.
     pub fn peer_failed(&self) -> Option<String> {
         self.ensemble.as_deref().and_then(|ensemble| ensemble.peer().failed())
+    }
+
+    /// An operator wants another member to lead: requests wait until that is so, or has come to nothing. `None` on a standalone server.
+    pub fn hand_over(&mut self, now: Now) -> Option<HandOver> {
+        self.now = now;
+        // What was made is to be handed over as well.
+        self.hand_on(now);
+        let mut outcome = None;
+        self.with_peer(|peer, _| outcome = Some(peer.hand_over(now)));
+        outcome
+    }
+
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.ensemble.as_deref().and_then(|ensemble| ensemble.peer.as_deref()).is_some_and(Peer::is_handing_over)
     }
 
     /// Election and ZAB, to be asked; `None` on a standalone server.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 pub use pipeline::Clients;
 use proto::{Millis, SessionId};
+pub use quorum::peer::HandOver;
 use quorum::peer::{PeerReport, PeerState};
 use quorum::view::QuorumView;
 
@@ -61,6 +62,8 @@ pub struct WriteReport {
     pub digests: Vec<(i64, u64)>,
     /// Of a member of an ensemble, for the words that show its part in it.
     pub quorum: Option<QuorumReport>,
+    /// Of a member of an ensemble that was asked to hand over leadership.
+    pub handed: Option<HandOver>,
 }
 
 /// A member's part in its ensemble at one moment.

@@ -1,7 +1,7 @@
 //! Four-letter words as they come in: four raw bytes at the start of a connection (config-and-ops.md §4).
 //! What they print is the admin crate's business.
 
-/// A word that ZooKeeper knows.
+/// A word that ZooKeeper knows, or [`HAND`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Word {
     /// The four letters.
@@ -10,10 +10,13 @@ pub struct Word {
     pub mask: Option<i64>,
 }
 
+/// The word of ours: hand over leadership. Answered only where it is listed by its name.
+pub const HAND: &str = "hand";
+
 /// All known words.
-pub const WORDS: [&str; 18] = [
+pub const WORDS: [&str; 19] = [
     "ruok", "isro", "gtmk", "stmk", "envi", "conf", "cons", "crst", "dirs", "dump", "hash", "mntr", "srst", "srvr",
-    "stat", "wchs", "wchc", "wchp",
+    "stat", "wchs", "wchc", "wchp", HAND,
 ];
 
 /// What the first bytes of a connection are.

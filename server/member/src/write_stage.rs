@@ -385,7 +385,7 @@ impl WriteStage {
             .map(|id| (id, tree.ephemerals_of(id).map(str::to_owned).collect()))
             .collect();
         let known = if self.is_read_only() { self.sequencer.sessions().settled() } else { Vec::new() };
-        WriteReport { buckets, known, ephemerals, digests, quorum: None }
+        WriteReport { buckets, known, ephemerals, digests, quorum: None, handed: None }
     }
 
     /// For the words that show this member's part in its ensemble; `None` on a standalone server.
@@ -403,6 +403,7 @@ impl WriteStage {
     pub(crate) fn accepts(&self) -> bool {
         !self.stream.is_backed_up()
             && self.sequencer.in_flight() < IN_FLIGHT_MAX
+            && !self.is_handing_over()
             && self.log.can_accept(self.log.payload_bytes_max())
     }
 

@@ -81,6 +81,8 @@ pub struct Election {
     state: ServerState,
     /// The round, counted over the life of the process; Java's logical clock.
     clock: i64,
+    /// The own candidate, if it is not this server.
+    favoured: Option<Sid>,
     /// The own candidate: this server, or for one that does not vote the worst there can be.
     initial: Vote,
     /// While looking: the best candidate so far. Otherwise: who was decided on. Of the round in which that was.
@@ -119,6 +121,7 @@ impl Election {
             next: None,
             state: ServerState::Looking,
             clock: 0,
+            favoured: None,
             initial: nobody,
             proposal: nobody,
             round: BTreeMap::new(),
@@ -142,13 +145,19 @@ impl Election {
         self.committed = committed;
     }
 
+    /// From the next round on this server's own candidate is another, whose history is no worse than its own as far as it knows; `None`: itself.
+    pub fn favour(&mut self, sid: Option<Sid>) {
+        self.favoured = sid;
+    }
+
     /// A new round begins; its ballot is to be broadcast.
     pub fn look(&mut self, zxid: Zxid, peer_epoch: i64, now: Millis) {
         self.state = ServerState::Looking;
         self.silent = false;
         self.clock += 1;
         self.initial = if self.committed.is_voter(self.id) {
-            Vote { leader: self.id, zxid, election_epoch: 0, peer_epoch }
+            let leader = self.favoured.filter(|sid| self.committed.is_voter(*sid)).unwrap_or(self.id);
+            Vote { leader, zxid, election_epoch: 0, peer_epoch }
         } else {
             // It can never win, but it learns who does.
             Vote { leader: Sid(i64::MIN), zxid: Zxid(i64::MIN), election_epoch: 0, peer_epoch: i64::MIN }

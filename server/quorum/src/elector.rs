@@ -179,6 +179,11 @@ impl Elector {
         self.connect_all(now);
     }
 
+    /// Before [`Elector::look`]: this member votes for another at first, which has all of its history; `None`: for itself.
+    pub fn favour(&mut self, sid: Option<Sid>) {
+        self.election.favour(sid);
+    }
+
     /// The decision, once. The caller then follows it and says so by [`Elector::settle`].
     pub fn outcome(&mut self) -> Option<Vote> {
         self.election.outcome()

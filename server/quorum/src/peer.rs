@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use crate::effect::{Effect, LinkId, Port, Ticket};
 pub use crate::elector::ElectorSettings;
 use crate::elector::{Elector, ServerState, Vote};
+pub use crate::leader::HandOver;
 use crate::leader::Leader;
 use crate::learner::{Learner, Seen};
 use crate::reconfig;
@@ -283,6 +284,8 @@ pub struct Peer {
     election_ms: i64,
     /// Who is to lead next, by a reconfiguration.
     next_leader: Option<Sid>,
+    /// Whom this member votes for in the next election, because it has handed over leadership.
+    favoured: Option<Sid>,
     failed: Option<String>,
     effects: Vec<Effect>,
 }
@@ -307,6 +310,7 @@ impl Peer {
             want_snapshot: false,
             election_ms: 0,
             next_leader: None,
+            favoured: None,
             failed: None,
             effects: Vec::new(),
         }
@@ -481,7 +485,7 @@ impl Peer {
         match &mut self.part {
             Part::Looking { .. } => {}
             Part::Leading(leader) => leader.durable(zxid, replica, now),
-            Part::Learning(learner) => learner.durable(zxid, replica, now),
+            Part::Learning(learner) => learner.durable(zxid, replica),
         }
         self.turn(replica, now);
     }
@@ -512,6 +516,21 @@ impl Peer {
         if let Part::Leading(leader) = &mut self.part {
             leader.sync_reached(from, behind);
         }
+    }
+
+    /// An operator wants another voter to lead, before this member goes down. Leadership goes to the voter that will win the next election, once
+    /// it has acknowledged everything. Nothing should be proposed until then: see [`Peer::is_handing_over`]. What this member does then is
+    /// told by [`Peer::tick`], which is due at once.
+    pub fn hand_over(&mut self, now: Now) -> HandOver {
+        match &mut self.part {
+            Part::Leading(leader) => leader.hand_over(now),
+            _ => HandOver::NotLeading(self.leader()),
+        }
+    }
+
+    /// As leader: new transactions had better wait. It ends within a second, one way or the other.
+    pub fn is_handing_over(&self) -> bool {
+        matches!(&self.part, Part::Leading(leader) if leader.is_handing_over())
     }
 
     /// What this member is.
@@ -616,6 +635,7 @@ impl Peer {
                     return true;
                 }
                 self.recall_seen(replica);
+                self.elector.favour(self.favoured);
                 self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
                 if let Part::Looking { asked, .. } = &mut self.part {
                     *asked = true;
@@ -713,6 +733,8 @@ impl Peer {
     fn elected(&mut self, vote: Vote, replica: &mut impl Replica, now: Now) {
         self.vote = Some(vote);
         self.told = false;
+        // If that came to nothing, it does not a second time.
+        self.favoured = None;
         let early = std::mem::take(&mut self.early);
         if vote.leader == self.settings.id {
             info!("elected to lead from {}", replica.last_logged());
@@ -809,7 +831,10 @@ impl Peer {
             Part::Looking { asked: false, since: now.mono, not_before: now.mono, poll_at: now.mono, appointed: None };
         match std::mem::replace(&mut self.part, looking) {
             Part::Looking { .. } => {}
-            Part::Leading(leader) => self.effects.extend(leader.end()),
+            Part::Leading(leader) => {
+                self.favoured = leader.successor();
+                self.effects.extend(leader.end());
+            }
             Part::Learning(learner) => self.effects.extend(learner.end()),
         }
         self.elector.unsettle();

@@ -9,7 +9,7 @@ use admin::{
 };
 use clients::Gathered;
 use config::{Config, Words as Listed};
-use member::word::{WORDS, Word};
+use member::word::Word;
 use member::{Gauges, ShardStats};
 use pipeline::Clients;
 use proto::Millis;
@@ -55,7 +55,7 @@ impl Words {
     pub fn new(statics: Statics) -> Words {
         let Statics { config, port, dirs, stats, gauges } = statics;
         let listed: Vec<String> = match &config.words {
-            Listed::All => WORDS.iter().map(|word| (*word).to_owned()).collect(),
+            Listed::All => vec!["*".to_owned()],
             Listed::Listed(words) => words.iter().cloned().collect(),
         };
         let built = env!("BUILT_SECONDS").parse::<i64>().unwrap_or_default();
@@ -122,7 +122,7 @@ impl Words {
         let needs = admin::needs(word);
         let of_member = needs.quorum && self.member;
         let any = needs.connections || needs.watches || needs.watch_counts || needs.writes || of_member;
-        any && self.role() != Role::NotServing
+        any && self.role() != Role::NotServing || needs.hand_over && self.member
     }
 
     /// Does what a word changes here; the answer is a letter for every thread, if they must do something.

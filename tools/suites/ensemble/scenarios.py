@@ -6,6 +6,7 @@ tools/checker, and after the end Java's own classes find the same tree and equal
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -575,6 +576,61 @@ def five(stage, layout):
     stage.judge(e, load)
 
 
+def handover(stage, layout):
+    """The leader, one of ours, gives leadership away on command under load, whoever takes it; for comparison it is stopped by SIGTERM."""
+    e = stage.ensemble(layout, cfg={"4lw.commands.whitelist": "*,hand"})
+    e.form()
+    load = Load(e, seed=stage.seed, patience=1.5).start().progress()
+
+    def pause(act, old):
+        """From the command until another member has taken a new client's write, in ms."""
+        began = time.monotonic()
+        act()
+        while True:
+            for sid in others(e, old):
+                got = e.try_connect(sid, patience=1.0)
+                try:
+                    if got and got[1].session and got[0].do(req.set_data("/", b"")).err == 0:
+                        got[0].quit()
+                        return (time.monotonic() - began) * 1000
+                except (Closed, OSError):
+                    pass
+            assert time.monotonic() < began + 30, "no write for 30 s"
+
+    took = {"hand": [], "SIGTERM": []}
+    for at in range(2 * stage.rounds):
+        leader = e.wait()
+        if e[leader].kind != "ringkeeper":
+            # It knows no such command. Who else leads has the greatest id of the rest.
+            e[leader].stop()
+            e.wait()
+            e.spawn(leader)
+            continue
+        load.progress(20)
+        if at % 3 == 2:
+            took["SIGTERM"].append(pause(lambda leader=leader: e[leader].process.send_signal(signal.SIGTERM), leader))
+            e[leader].ended()
+            e.wait()
+            e.spawn(leader)
+            continue
+        told = []
+        mark = e[leader].mark()
+        ms = pause(lambda leader=leader, told=told: told.append(e[leader].word(b"hand").decode()), leader)
+        if told[0] == "leadership stays: no other voter is synchronised\n":
+            continue
+        assert re.fullmatch(r"leadership goes to server \d+\n", told[0]), told
+        took["hand"].append(ms)
+        # It is another if one came back in that moment which is better.
+        named = r"no longer leading: leadership goes to server (\d+)"
+        until(lambda leader=leader, mark=mark: e[leader].said(mark, named), "it says whom it gave leadership")
+        to = int(re.search(named, e[leader].log_text()[mark:])[1])
+        until(lambda to=to: e[to].mode() == "leader", f"member {to} leads, as {leader} said")
+    assert took["hand"], "nobody of ours led"
+    stage.note("ms until a write: " + "; ".join(f"{how} " + " ".join(f"{ms:.0f}" for ms in all) for how, all in took.items()))
+    load.progress()
+    stage.judge(e, load)
+
+
 def change(e, joining=None, leaving=None):
     """A reconfiguration, asked for until it is taken. Returns the configuration."""
     at = next(s for s in e.running if s != leaving)
@@ -840,6 +896,7 @@ SCENARIOS = {
     "large": (large, [], ["RRR", "JRR", "RRJ", "JJR"]),
     "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
     "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
+    "handover": (handover, ["RRR"], ["RRR", "JRR", "JJR", "RJRJR"]),
     "ports": (ports, ["RRR"], ["RRR", "RJR", "JRJ", "JJJ"]),
     "five": (five, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
 }

@@ -7,6 +7,7 @@ mod dirs;
 mod dump;
 mod envi;
 mod gtmk;
+mod hand;
 mod hash;
 mod isro;
 mod mntr;
@@ -19,7 +20,7 @@ mod wchc;
 mod wchp;
 mod wchs;
 
-use member::word::Word;
+use member::word::{HAND, Word};
 
 use crate::{Facts, Role};
 
@@ -33,6 +34,7 @@ pub fn answer(word: Word, facts: &Facts) -> String {
         "isro" => isro::text(facts),
         "gtmk" => gtmk::text(facts),
         "stmk" => stmk::text(word, facts),
+        HAND => hand::text(facts),
         "envi" => envi::text(facts),
         // Only `hash` leaves out the line's end here, as in 3.9.5.
         "hash" if facts.role == Role::NotServing => NOT_SERVING.to_owned(),
@@ -67,6 +69,8 @@ pub struct Needs {
     pub writes: bool,
     /// [`Facts::quorum`], from the write stage of a member of an ensemble.
     pub quorum: bool,
+    /// Leadership is to be handed over by the write stage of a member of an ensemble, which says what it does in [`Facts::writes`].
+    pub hand_over: bool,
     /// [`Facts::bytes`], from the file system.
     pub bytes: bool,
     /// [`Facts::descriptors`] and [`Facts::memory`], from the system.
@@ -84,6 +88,7 @@ pub fn needs(word: Word) -> Needs {
         "hash" => Needs { writes: true, ..nothing },
         "wchs" => Needs { watch_counts: true, ..nothing },
         "wchc" | "wchp" => Needs { watches: true, ..nothing },
+        HAND => Needs { hand_over: true, ..nothing },
         "conf" => Needs { bytes: true, quorum: true, ..nothing },
         "dirs" => Needs { bytes: true, ..nothing },
         "mntr" => Needs { process: true, quorum: true, ..nothing },

@@ -227,7 +227,10 @@ fn every_honoured_setting_reaches_its_field() {
         ("4lw.commands.whitelist=stat, ruok", |config| {
             config.answers_word("stat") && config.answers_word("srvr") && !config.answers_word("isro")
         }),
-        ("4lw.commands.whitelist=*", |config| config.words == Words::All && config.answers_word("dump")),
+        ("4lw.commands.whitelist=hand, *", |config| config.answers_word("hand") && config.answers_word("dump")),
+        ("4lw.commands.whitelist=*", |config| {
+            !config.answers_word("hand") && config.words == Words::All && config.answers_word("dump")
+        }),
         ("ringkeeper.backend=epoll", |config| config.machine.backend == Backend::Epoll),
         ("ringkeeper.shards=7", |config| config.machine.shards == Some(7)),
         ("ringkeeper.shards=auto", |config| config.machine.shards.is_none()),

@@ -1,7 +1,7 @@
 //! What an ensemble does, one rule at a time.
 
 use proto::{Sid, Zxid};
-use quorum::peer::Phase;
+use quorum::peer::{HandOver, Phase};
 
 use crate::world::{World, view};
 
@@ -293,4 +293,67 @@ fn observers_that_lost_their_leader_come_back_one_after_the_other_within_the_con
     assert!(spread.iter().any(|ms| *ms > 2_000), "{spread:?}");
     let apart = spread.chunks(2).filter(|both| both[0] != both[1]).count();
     assert_eq!(apart, spread.len() / 2, "{spread:?}");
+}
+
+/// Leadership goes to the voter that wins the next election, although the old leader's own id is greater, with all that was proposed;
+/// and it takes no longer than an election among members that hear each other.
+#[test]
+fn leadership_is_handed_to_the_best_of_the_others_with_everything_that_was_proposed() {
+    for seed in 0..20 {
+        let mut world = ready(seed, 5, 1);
+        world.disk_ms = 1 + seed % 7;
+        let down = (seed % 2 == 1).then_some(4);
+        down.into_iter().for_each(|id| world.crash(id));
+        world.run(50);
+        assert_eq!(world.leader(), Some(5));
+        for id in [5, 1, 2, 5, 3] {
+            assert!(world.write(id));
+        }
+        let best = if down.is_some() { 3 } else { 4 };
+        assert_eq!(world.hand_over(1), Some(HandOver::NotLeading(Some(Sid(5)))));
+        assert_eq!(world.hand_over(5), Some(HandOver::To(Sid(best))));
+        assert_eq!(world.hand_over(5), Some(HandOver::UnderWay(Sid(best))));
+        assert!(world.peer(5).is_handing_over());
+        world.until("the end of its leadership", 300, |world| !world.peer(5).is_handing_over());
+        let proposed = world.peer(best).state().epoch;
+        world.until("the next leader", 150, |world| world.leader() == Some(best));
+        assert_eq!(world.peer(best).state().epoch, proposed + 1, "no epoch was begun in vain");
+        assert!(world.chosen.len() >= 2, "what the old leader had proposed is final");
+        world.until("that all follow", 1_000, |world| world.is_serving(5) && world.is_serving(1));
+        assert_eq!(world.peer(5).state().leader, Some(Sid(best)));
+        // And back, by the same way.
+        assert_eq!(world.hand_over(best), Some(HandOver::To(Sid(5))));
+        world.until("the first leader again", 300, |world| world.leader() == Some(5));
+        let before = world.chosen.len();
+        assert!(world.write(5));
+        world.until("a write", 1_000, |world| world.chosen.len() > before);
+    }
+}
+
+#[test]
+fn leadership_stays_where_nobody_could_take_it_and_returns_if_the_successor_dies() {
+    let mut world = ready(1, 3, 0);
+    assert!(world.write(3));
+    world.run(50);
+    assert_eq!(world.hand_over(3), Some(HandOver::To(Sid(2))));
+    world.crash(2);
+    world.until("that somebody leads", 5_000, |world| world.leader().is_some());
+    let leader = world.leader().unwrap();
+    let before = world.chosen.len();
+    assert!(world.write(leader));
+    world.until("a write", 1_000, |world| world.chosen.len() > before);
+
+    // Nobody acknowledges anything: the links are silent, and not closed.
+    let mut world = ready(2, 3, 0);
+    world.cut_off(3);
+    assert!(world.write(3));
+    assert_eq!(world.hand_over(3), Some(HandOver::To(Sid(2))));
+    world.run(900);
+    assert!(world.peer(3).is_handing_over());
+    world.run(110);
+    assert!(!world.peer(3).is_handing_over() && world.peer(3).state().phase == Phase::Leading);
+
+    let mut world = World::new(3, view(2, 1));
+    world.start(1);
+    assert_eq!(world.hand_over(1), Some(HandOver::NotLeading(None)));
 }

@@ -65,7 +65,7 @@ fn storm(seed: u64, reconfiguring: bool) -> usize {
         }
         let id = 1 + world.dice.below(all as u64) as i64;
         let other = 1 + world.dice.below(all as u64) as i64;
-        match world.dice.below(12) {
+        match world.dice.below(13) {
             0 | 1 => world.crash(id),
             2..=4 => world.start_all(),
             5 => world.cut_off(id),
@@ -80,6 +80,12 @@ fn storm(seed: u64, reconfiguring: bool) -> usize {
                 }
             }
             11 => {
+                // What is proposed meanwhile, by members that do not hold it back, must not be lost either.
+                if let Some(leader) = world.leader() {
+                    world.hand_over(leader);
+                }
+            }
+            12 => {
                 // A member whose log was purged can only give snapshots of what is older than its memory.
                 let gone = world.dice.chance(50);
                 world.replica(id).log_is_gone = gone;

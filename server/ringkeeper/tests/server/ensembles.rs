@@ -356,3 +356,44 @@ fn ports_move_while_the_members_run() {
         server.stop();
     }
 }
+
+/// The story: the leader is told to give leadership away, by a word that must be listed by its name. The best of the others takes over with
+/// everything, the old leader follows it, and no request that was sent before is answered wrongly. Then it comes back the same way.
+#[test]
+fn leadership_is_handed_over_on_command() {
+    let dir = directory();
+    let lines = three_lines();
+    let launch = |id| member(dir.path(), id, &lines);
+    let listed = |id| launch(id).set("4lw.commands.whitelist", "*,hand");
+    // The third comes before there is a quorum, and leads.
+    let mut servers = vec![start(&listed("3")), start(&listed("2"))];
+    until("a quorum serves", || leads(&servers[0]) && mode(&servers[1]).is_some());
+    servers.push(start(&launch("1")));
+    servers.reverse();
+    until("all serve", || servers.iter().all(|server| mode(server).is_some()));
+    until("both follow", || servers[2].metric("synced_followers") == 2);
+    assert_eq!(servers[0].word("hand"), "hand is not executed because it is not in the whitelist.\n");
+    assert_eq!(servers[1].word("hand"), "not the leader: server 3 leads\n");
+
+    let mut session = servers[1].session();
+    session.create("/kept", b"0", 0).expect("created");
+    let mut written = 0_i32;
+    for (from, to) in [(2, 1), (1, 2), (2, 1)] {
+        let began = Instant::now();
+        assert_eq!(servers[from].word("hand"), format!("leadership goes to server {}\n", to + 1));
+        until("the other leads", || leads(&servers[to]));
+        // Its clients come back to a server that has what they wrote.
+        let mut session = Session::connect(servers[to].addr, &patient()).expect("a session");
+        let (data, stat) = session.get("/kept", false).expect("read");
+        assert_eq!((data, stat.version), (Some(written.to_string().into_bytes()), written));
+        written += 1;
+        session.set("/kept", written.to_string().as_bytes(), written - 1).expect("set");
+        eprintln!("from one leader to a write at the next: {:?}", began.elapsed());
+        until("the old leader follows", || mode(&servers[from]).as_deref() == Some("follower"));
+        until("both follow", || servers[to].metric("synced_followers") == 2);
+        servers[from].log.wait_for(&format!("no longer leading: leadership goes to server {}", to + 1));
+    }
+    for server in servers {
+        server.stop();
+    }
+}
