@@ -12,7 +12,7 @@ use crate::effect::{Effect, LinkId, Ticket};
 use crate::leader::Leader;
 use crate::learner::Learner;
 use crate::memory::{END, Memory};
-use crate::packet::{self, Packet, kind};
+use crate::packet::{self, LearnerInfo, Packet, kind};
 use crate::peer::PeerSettings;
 use crate::replica::Replica;
 use crate::script::{at, lines};
@@ -114,7 +114,7 @@ fn learn(version: &str, record: &[Line], link: u64, id: i64, replica: &mut Memor
             learner.received(&line.bytes, replica, at(0));
             assert_eq!(learner.over(), None, "{what}");
             replica.sync_log();
-            learner.durable(replica.durable(), replica);
+            learner.durable(replica.durable(), replica, at(0));
         } else if line.name == "REQUEST" && line.packet().forwarded().unwrap().op == Op::Sync {
             // Ours names no session: the answer has none either.
             collect(&mut learner, &mut ours);
@@ -130,7 +130,14 @@ fn learn(version: &str, record: &[Line], link: u64, id: i64, replica: &mut Memor
                 }
                 _ => {}
             }
-            javas.extend_from_slice(&line.bytes);
+            match LearnerInfo::decode(line.packet().data).ok().flatten().filter(|_| line.name == "FOLLOWERINFO") {
+                // Ours says the same, and who made it.
+                Some(info) => {
+                    let marked = LearnerInfo { own: true, ..info }.encode();
+                    packet::put(&mut javas, kind::FOLLOWERINFO, line.packet().zxid, Some(&marked));
+                }
+                None => javas.extend_from_slice(&line.bytes),
+            }
         }
         collect(&mut learner, &mut ours);
     }

@@ -88,6 +88,8 @@ struct Learner {
     stage: Stage,
     observer: bool,
     voter: bool,
+    /// It is one of ours, and can be told when its vote decides.
+    own: bool,
     /// Its promise counts: it had not given it before.
     promise_counts: bool,
     /// The end of its history: when it came, and then as it was told to make it.
@@ -185,6 +187,10 @@ pub(crate) struct Leader {
     own_acked: Zxid,
     committed: Zxid,
     outstanding: VecDeque<Outstanding>,
+    /// Up to where each voter was told that its vote decides, on whatever link.
+    casting: BTreeMap<Sid, Zxid>,
+    /// Up to where a vote is known to have decided.
+    decided: Zxid,
     /// Syncs to be answered when this is committed, in order.
     syncs: VecDeque<(Zxid, LinkId)>,
     asked: BTreeMap<Sid, Asked>,
@@ -232,6 +238,8 @@ impl Leader {
             own_acked: Zxid::ZERO,
             committed: Zxid::ZERO,
             outstanding: VecDeque::new(),
+            casting: BTreeMap::new(),
+            decided: Zxid::ZERO,
             syncs: VecDeque::new(),
             asked: BTreeMap::new(),
             rolling_over: false,
@@ -316,6 +324,7 @@ impl Leader {
             stage: Stage::Greeting,
             observer: false,
             voter: false,
+            own: false,
             promise_counts: false,
             history_end: Zxid::ZERO,
             inbox: Vec::new(),
@@ -608,6 +617,7 @@ impl Leader {
         learner.sid = sid;
         learner.observer = observer;
         learner.voter = voter;
+        learner.own = info.own;
         learner.stage = Stage::Joining;
         if phase > Phase::Discovery {
             put_leader_info(learner, epoch, now);
@@ -628,6 +638,10 @@ impl Leader {
         learner.stage = Stage::Promised;
         learner.promise_counts = current != -1;
         learner.history_end = packet.zxid;
+        if let Some(casting) = self.casting.get(&learner.sid) {
+            // It comes again, and its history is durable. What it took for final by its own vote, nobody may take back.
+            self.decided = self.decided.max(packet.zxid.min(*casting));
+        }
         Ok(())
     }
 
@@ -666,6 +680,8 @@ impl Leader {
             self.failed = Some(format!("the epoch cannot be written: {error}"));
             return;
         }
+        // Before anybody is brought up to date: what it took for final by its own vote is then final here.
+        self.commit_what_a_quorum_has(replica, now);
         if self.phase > Phase::Promise {
             let waiting = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Promised);
             let waiting: Vec<LinkId> = waiting.map(|(&link, _)| link).collect();
@@ -673,7 +689,7 @@ impl Leader {
                 self.synchronise(link, replica, now);
             }
         }
-        self.commit_what_a_quorum_has(replica, now);
+        self.leave_to_votes();
         if let Some(why) = self.quorum_is_gone() {
             self.over = Some(why.to_owned());
             return;
@@ -894,6 +910,7 @@ impl Leader {
             let joint = if self.quorum_mark(next) >= *zxid { *zxid } else { Zxid(zxid.0 - 1) };
             reached = reached.min(joint);
         }
+        reached = reached.max(self.decided);
         if reached <= self.committed {
             return;
         }
@@ -932,6 +949,27 @@ impl Leader {
             self.activate(next, designated);
             if self.over.is_none() {
                 self.commit_what_a_quorum_has(replica, now);
+            }
+        }
+    }
+
+    /// Where this leader and one follower are a quorum, the follower is told what is durable here: with its own copy it is decided, and the
+    /// follower need not wait until this leader has heard of that and said so. Other followers' copies would not do: one that connects
+    /// again may have to go back. What is proposed from a reconfiguration on is left to nobody.
+    fn leave_to_votes(&mut self) {
+        if self.phase != Phase::Broadcast || self.outstanding.is_empty() || self.over.is_some() {
+            return;
+        }
+        let end = self.pending.as_ref().map_or(Zxid::MAX, |(zxid, _)| Zxid(zxid.0 - 1));
+        let (own, here) = (self.settings.id, self.own_acked.min(end));
+        for learner in self.learners.values_mut() {
+            let mark = here.min(learner.sent);
+            let casting = self.casting.entry(learner.sid).or_default();
+            let news = mark > learner.acked.max(*casting).max(self.committed);
+            let can = learner.own && learner.voter && learner.stage == Stage::Live;
+            if news && can && self.view.verifier().is_quorum(&BTreeSet::from([own, learner.sid])) {
+                *casting = mark;
+                packet::put(&mut learner.out, kind::CASTING, mark, None);
             }
         }
     }
@@ -1042,455 +1080,4 @@ fn go_live(learner: &mut Learner, now: Now) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::memory::{Memory, Told};
-    use crate::script::{at, packet, sent};
-
-    /// Member 3 of three voters; whatever else comes is an observer or unknown.
-    struct Scene {
-        leader: Leader,
-        replica: Memory,
-        now: i64,
-    }
-
-    fn zxid(epoch: u32, counter: u32) -> Zxid {
-        Zxid::new(epoch, counter)
-    }
-
-    fn scene(replica: Memory) -> Scene {
-        scene_with(replica, |_| {})
-    }
-
-    fn scene_with(mut replica: Memory, change: impl FnOnce(&mut PeerSettings)) -> Scene {
-        let view = "server.1=h1:1:2\nserver.2=h2:1:2\nserver.3=h3:1:2\nserver.4=h4:1:2:observer\nversion=0";
-        let mut settings = PeerSettings { tick_ms: 100, init_limit: 10, sync_limit: 5, ..PeerSettings::new(Sid(3)) };
-        change(&mut settings);
-        let view = Arc::new(QuorumView::parse(view).unwrap());
-        let leader = Leader::new(Arc::new(settings), view, None, &mut replica, at(0));
-        Scene { leader, replica, now: 0 }
-    }
-
-    impl Scene {
-        /// A packet comes; what goes back on that link is told.
-        fn says(&mut self, link: u64, kind: i32, zxid: Zxid, data: Option<&[u8]>) -> Vec<String> {
-            self.raw(link, &packet(kind, zxid, data))
-        }
-
-        fn raw(&mut self, link: u64, bytes: &[u8]) -> Vec<String> {
-            self.leader.received(LinkId(link), bytes, &mut self.replica, at(self.now));
-            let mut all = Vec::new();
-            self.leader.flush(&mut all);
-            self.deliver(&all);
-            sent(&all, LinkId(link))
-        }
-
-        fn deliver(&mut self, effects: &[Effect]) {
-            for effect in effects {
-                if let Effect::Send { link, .. } = effect {
-                    self.leader.drained(*link, 0, at(self.now));
-                }
-            }
-        }
-
-        fn heard(&mut self, link: u64) -> Vec<String> {
-            let mut all = Vec::new();
-            self.leader.flush(&mut all);
-            self.deliver(&all);
-            sent(&all, LinkId(link))
-        }
-
-        fn ticks_to(&mut self, ms: i64) {
-            while self.now < ms {
-                self.now += 10;
-                self.leader.tick(&mut self.replica, at(self.now));
-            }
-        }
-
-        fn info(sid: i64) -> Vec<u8> {
-            LearnerInfo { sid: Sid(sid), protocol: PROTOCOL, config_version: 0 }.encode()
-        }
-
-        fn comes(&mut self, sid: i64, accepted: u32) -> Vec<String> {
-            let link = sid as u64;
-            self.leader.accepted(LinkId(link), at(self.now));
-            let kind = if sid > 3 { kind::OBSERVERINFO } else { kind::FOLLOWERINFO };
-            self.says(link, kind, zxid(accepted, 0), Some(&Scene::info(sid)))
-        }
-
-        fn promises(&mut self, sid: i64, current: i32, last: Zxid) -> Vec<String> {
-            self.says(sid as u64, kind::ACKEPOCH, last, Some(&current.to_be_bytes()))
-        }
-
-        fn acks(&mut self, sid: i64, zxid: Zxid) -> Vec<String> {
-            self.says(sid as u64, kind::ACK, zxid, None)
-        }
-
-        fn proposes(&mut self) -> Zxid {
-            let (zxid, payload) = self.replica.make(7);
-            self.leader.proposed(zxid, &payload, at(self.now));
-            zxid
-        }
-
-        fn syncs_its_log(&mut self) {
-            self.replica.sync_log();
-            self.leader.durable(self.replica.durable(), &mut self.replica, at(self.now));
-        }
-
-        /// Member 1 has come all the way.
-        fn serving() -> Scene {
-            let mut scene = scene(Memory::with(&[zxid(1, 1)]));
-            scene.comes(1, 1);
-            scene.promises(1, 1, zxid(1, 1));
-            assert_eq!(scene.acks(1, zxid(2, 0)), ["UPTODATE -1"]);
-            scene
-        }
-    }
-
-    #[test]
-    fn rule_3_epochs_are_written_before_they_are_told_and_the_tail_is_final_only_with_a_quorum() {
-        let mut scene = scene(Memory::with(&[zxid(4, 1), zxid(4, 2)]));
-        assert_eq!(scene.replica.told, []);
-        // The greatest promise of a quorum, and one more.
-        assert_eq!(scene.comes(1, 6), ["LEADERINFO 0x700000000"]);
-        assert_eq!(scene.replica.told, [Told::AcceptedEpoch(7)]);
-        assert_eq!(scene.replica.current, 4);
-        let history = ["DIFF 0x400000002", "PROPOSAL 0x400000002", "COMMIT 0x400000002", "NEWLEADER 0x700000000"];
-        assert_eq!(scene.promises(1, 4, zxid(4, 1)), history);
-        assert_eq!(scene.replica.current, 7);
-        assert_eq!(scene.replica.final_to, Zxid::ZERO);
-        assert!(!scene.leader.serving());
-        assert_eq!(scene.acks(1, zxid(7, 0)), ["UPTODATE -1"]);
-        assert_eq!(scene.replica.told, [Told::AcceptedEpoch(7), Told::CurrentEpoch(7), Told::Lead(7)]);
-        // The learner says it twice; the second says nothing new.
-        assert_eq!(scene.acks(1, zxid(7, 0)), [""; 0]);
-    }
-
-    #[test]
-    fn rule_1_the_own_log_counts_only_as_far_as_it_is_durable() {
-        let mut scene = Scene::serving();
-        let first = scene.proposes();
-        assert_eq!(scene.heard(1), ["PROPOSAL 0x200000001"]);
-        assert_eq!(scene.acks(1, first), [""; 0]);
-        assert_eq!(scene.replica.final_to, zxid(2, 0));
-        scene.syncs_its_log();
-        assert_eq!(scene.heard(1), ["COMMIT 0x200000001"]);
-        assert_eq!(scene.replica.final_to, first);
-    }
-
-    /// ZooKeeper 3.8.0 leaves its leader at a COMMIT between NEWLEADER and UPTODATE whose proposal came before NEWLEADER.
-    #[test]
-    fn commits_between_newleader_and_uptodate_come_behind_uptodate() {
-        let mut scene = Scene::serving();
-        let first = scene.proposes();
-        scene.heard(1);
-        scene.comes(2, 2);
-        let history = scene.promises(2, 2, zxid(2, 0));
-        assert_eq!(history, ["DIFF 0x200000000", "PROPOSAL 0x200000001", "NEWLEADER 0x200000000"]);
-        scene.syncs_its_log();
-        scene.acks(1, first);
-        assert_eq!(scene.replica.final_to, first);
-        assert_eq!(scene.heard(2), [""; 0]);
-        let second = scene.proposes();
-        assert_eq!(scene.heard(2), ["PROPOSAL 0x200000002"]);
-        assert_eq!(scene.acks(2, zxid(2, 0)), ["UPTODATE -1", "COMMIT 0x200000001"]);
-        scene.syncs_its_log();
-        assert_eq!(scene.acks(2, second), ["COMMIT 0x200000002"]);
-    }
-
-    #[test]
-    fn acknowledgements_are_cumulative_and_never_of_what_was_not_proposed() {
-        let mut scene = Scene::serving();
-        for _ in 0..3 {
-            scene.proposes();
-        }
-        scene.syncs_its_log();
-        assert_eq!(scene.heard(1).len(), 3);
-        assert_eq!(scene.acks(1, zxid(2, 2)), ["COMMIT 0x200000001", "COMMIT 0x200000002"]);
-        assert_eq!(scene.acks(1, zxid(2, 1)), [""; 0]);
-        assert_eq!(scene.acks(1, zxid(2, 4)), ["closed"]);
-        assert_eq!(scene.replica.final_to, zxid(2, 2));
-    }
-
-    #[test]
-    fn a_promise_that_was_given_before_is_not_counted() {
-        let mut scene = scene(Memory::with(&[zxid(1, 1)]));
-        scene.comes(1, 1);
-        assert_eq!(scene.promises(1, -1, zxid(1, 1)), [""; 0]);
-        assert_eq!(scene.replica.current, 1);
-        scene.comes(2, 1);
-        let promise = packet(kind::ACKEPOCH, zxid(1, 1), Some(&1i32.to_be_bytes()));
-        scene.leader.received(LinkId(2), &promise, &mut scene.replica, at(0));
-        let mut all = Vec::new();
-        scene.leader.flush(&mut all);
-        assert_eq!(sent(&all, LinkId(1)), ["DIFF 0x100000001", "NEWLEADER 0x200000000"]);
-        assert_eq!(sent(&all, LinkId(2)), ["DIFF 0x100000001", "NEWLEADER 0x200000000"]);
-    }
-
-    #[test]
-    fn a_learner_ahead_of_the_leader_is_sent_away_while_the_epoch_is_promised() {
-        let mut scene = scene(Memory::with(&[zxid(1, 1)]));
-        scene.comes(1, 1);
-        assert_eq!(scene.promises(1, 1, zxid(1, 2)), ["closed"]);
-        assert!(scene.leader.over().is_some(), "nobody is left to wait for");
-    }
-
-    #[test]
-    fn a_voter_that_promised_a_later_epoch_makes_the_leader_agree_on_a_later_one() {
-        let mut scene = Scene::serving();
-        scene.comes(2, 9);
-        assert!(scene.leader.over().unwrap().contains("epoch 9"));
-    }
-
-    #[test]
-    fn rule_7_what_is_malformed_costs_its_link_and_nothing_else() {
-        let mut scene = Scene::serving();
-        scene.comes(2, 1);
-        scene.promises(2, 1, zxid(1, 1));
-        scene.acks(2, zxid(2, 0));
-        scene.leader.accepted(LinkId(9), at(0));
-        let closed = ["closed"];
-        assert_eq!(scene.raw(9, &[0xFF; 40]), closed);
-        scene.leader.accepted(LinkId(9), at(0));
-        assert_eq!(scene.says(9, kind::ACK, Zxid(1), None), closed);
-        scene.leader.accepted(LinkId(9), at(0));
-        assert_eq!(scene.says(9, kind::FOLLOWERINFO, Zxid(0), Some(&[0; 8])), closed, "the protocol of before 3.4");
-        scene.leader.accepted(LinkId(9), at(0));
-        assert_eq!(scene.says(9, kind::FOLLOWERINFO, Zxid(0), None), closed);
-        scene.leader.accepted(LinkId(9), at(0));
-        let newer = LearnerInfo { sid: Sid(9), protocol: PROTOCOL, config_version: 5 }.encode();
-        assert_eq!(scene.says(9, kind::FOLLOWERINFO, Zxid(0), Some(&newer)), closed, "a newer configuration");
-        assert_eq!(scene.says(2, kind::REQUEST, Zxid(-1), Some(&[1, 2, 3])), closed);
-        assert!(scene.leader.over().is_none() && scene.leader.serving());
-        // A type of the future is no reason.
-        assert_eq!(scene.says(1, 77, Zxid(0), None), [""; 0]);
-    }
-
-    #[test]
-    fn the_last_voter_to_leave_ends_the_leadership_at_once() {
-        let mut scene = Scene::serving();
-        scene.leader.closed(LinkId(1), &mut scene.replica, at(1));
-        assert!(scene.leader.over().is_some());
-    }
-
-    #[test]
-    fn observers_without_an_id_are_told_apart_and_get_what_is_final() {
-        let mut scene = Scene::serving();
-        for link in [10, 11] {
-            scene.leader.accepted(LinkId(link), at(0));
-            let info = LearnerInfo { sid: Sid(-1), protocol: PROTOCOL, config_version: -1 }.encode();
-            assert_eq!(scene.says(link, kind::OBSERVERINFO, Zxid(0), Some(&info)), ["LEADERINFO 0x200000000"]);
-            let current = 1i32.to_be_bytes();
-            let history = scene.says(link, kind::ACKEPOCH, zxid(1, 1), Some(&current));
-            assert_eq!(history, ["DIFF 0x200000000", "NEWLEADER 0x200000000"]);
-            assert_eq!(scene.says(link, kind::ACK, zxid(2, 0), None), ["UPTODATE -1"]);
-        }
-        let first = scene.proposes();
-        scene.syncs_its_log();
-        assert_eq!(scene.heard(10), [""; 0]);
-        scene.leader.received(LinkId(1), &packet(kind::ACK, first, None), &mut scene.replica, at(0));
-        let mut all = Vec::new();
-        scene.leader.flush(&mut all);
-        assert_eq!(sent(&all, LinkId(10)), ["INFORM 0x200000001"]);
-        assert_eq!(sent(&all, LinkId(11)), ["INFORM 0x200000001"]);
-        assert_eq!(sent(&all, LinkId(1)), ["COMMIT 0x200000001"]);
-        assert_eq!(scene.says(10, kind::ACK, first, None), [""; 0], "an observer's word counts for nothing");
-        let mut report = PeerReport::default();
-        scene.leader.report(at(0), &mut report);
-        let sids: Vec<i64> = report.learners.iter().map(|learner| learner.sid.0).collect();
-        assert_eq!(sids, [1, -1, -2]);
-    }
-
-    #[test]
-    fn observers_beyond_the_limit_of_snapshots_are_sent_away_and_voters_never() {
-        let mut scene = scene_with(Memory::with(&[zxid(1, 1)]), |settings| {
-            settings.snap_syncs_max = 0;
-            settings.force_snapshot_sync = true;
-        });
-        scene.comes(1, 1);
-        let current = 1i32.to_be_bytes();
-        scene.leader.received(
-            LinkId(1),
-            &packet(kind::ACKEPOCH, zxid(1, 1), Some(&current)),
-            &mut scene.replica,
-            at(0),
-        );
-        let mut all = Vec::new();
-        scene.leader.flush(&mut all);
-        assert!(matches!(&all[..], [Effect::Send { .. }]), "{all:?}");
-        scene.comes(4, 1);
-        assert_eq!(scene.promises(4, 1, zxid(1, 1)), ["closed"]);
-    }
-
-    #[test]
-    fn who_is_silent_or_does_not_acknowledge_within_the_sync_limit_is_given_up() {
-        let mut scene = Scene::serving();
-        scene.comes(2, 1);
-        scene.promises(2, 1, zxid(1, 1));
-        scene.acks(2, zxid(2, 0));
-        scene.comes(4, 1);
-        scene.promises(4, 1, zxid(1, 1));
-        scene.acks(4, zxid(2, 0));
-        scene.proposes();
-        scene.heard(1);
-        for ms in (0..700).step_by(50) {
-            scene.ticks_to(ms);
-            for link in [1, 2] {
-                scene.says(link, kind::PING, Zxid(0), None);
-            }
-            // Member 1 acknowledges, 2 only answers, and 4 does not even do that.
-            scene.acks(1, zxid(2, 1));
-        }
-        let mut report = PeerReport::default();
-        scene.leader.report(at(scene.now), &mut report);
-        let sids: Vec<i64> = report.learners.iter().map(|learner| learner.sid.0).collect();
-        assert_eq!(sids, [1]);
-    }
-
-    #[test]
-    fn pings_go_out_every_half_tick_and_touch_sessions_when_they_come_back() {
-        let mut scene = Scene::serving();
-        scene.ticks_to(50);
-        assert_eq!(scene.heard(1), ["PING 0x200000000"]);
-        let mut touched = Vec::new();
-        packet::put_touched(&mut touched, zxid(2, 0), &[(proto::SessionId(5), 4000), (proto::SessionId(6), 6000)]);
-        scene.raw(1, &touched);
-        let told = &scene.replica.told[scene.replica.told.len() - 2..];
-        assert_eq!(told, [Told::Touched(proto::SessionId(5), 4000), Told::Touched(proto::SessionId(6), 6000)]);
-    }
-
-    #[test]
-    fn a_sync_is_answered_behind_the_commit_that_it_waits_for_and_only_on_its_own_link() {
-        let mut scene = Scene::serving();
-        scene.comes(2, 1);
-        scene.promises(2, 1, zxid(1, 1));
-        scene.acks(2, zxid(2, 0));
-        let ask = {
-            let mut data = vec![0; 12];
-            data.extend_from_slice(&9i32.to_be_bytes());
-            data
-        };
-        let first = scene.proposes();
-        scene.heard(1);
-        assert_eq!(scene.says(1, kind::REQUEST, Zxid(-1), Some(&ask)), [""; 0]);
-        assert_eq!(scene.replica.told.last(), Some(&Told::SyncForwarded(Sid(1))));
-        scene.leader.sync_reached(Sid(1), first);
-        assert_eq!(scene.heard(1), [""; 0]);
-        scene.syncs_its_log();
-        assert_eq!(scene.acks(1, first), ["COMMIT 0x200000001", "SYNC 0x0"]);
-        // One that is asked for on a link that is gone when the answer comes.
-        scene.says(1, kind::REQUEST, Zxid(-1), Some(&ask));
-        scene.leader.accepted(LinkId(21), at(0));
-        let hello = packet(kind::FOLLOWERINFO, zxid(2, 0), Some(&Scene::info(1)));
-        assert_eq!(scene.raw(21, &hello), ["LEADERINFO 0x200000000"]);
-        scene.says(21, kind::ACKEPOCH, first, Some(&(-1i32).to_be_bytes()));
-        assert_eq!(scene.acks(21, zxid(2, 0)), ["UPTODATE -1"]);
-        scene.leader.sync_reached(Sid(1), first);
-        assert_eq!(scene.heard(21), [""; 0]);
-        scene.says(21, kind::REQUEST, Zxid(-1), Some(&ask));
-        scene.leader.sync_reached(Sid(1), first);
-        assert_eq!(scene.heard(21), ["SYNC 0x0"]);
-    }
-
-    #[test]
-    fn a_member_that_comes_again_loses_its_old_link_and_its_old_acknowledgements() {
-        let mut scene = Scene::serving();
-        scene.comes(2, 1);
-        scene.promises(2, 1, zxid(1, 1));
-        scene.acks(2, zxid(2, 0));
-        let first = scene.proposes();
-        scene.heard(1);
-        scene.acks(1, first);
-        scene.leader.accepted(LinkId(21), at(0));
-        let hello = packet(kind::FOLLOWERINFO, zxid(2, 0), Some(&Scene::info(1)));
-        scene.leader.received(LinkId(21), &hello, &mut scene.replica, at(0));
-        let mut all = Vec::new();
-        scene.leader.flush(&mut all);
-        assert_eq!(sent(&all, LinkId(1)), ["closed"]);
-        // What it acknowledged it may lose: it is cut back to what is final.
-        scene.syncs_its_log();
-        assert_eq!(scene.replica.final_to, zxid(2, 0));
-        assert_eq!(scene.acks(2, first), ["COMMIT 0x200000001"]);
-    }
-
-    #[test]
-    fn an_epoch_that_cannot_be_written_ends_the_process() {
-        let mut scene = scene(Memory::with(&[zxid(1, 1)]));
-        scene.replica.broken_disk = true;
-        scene.comes(1, 1);
-        assert!(scene.leader.failed().unwrap().contains("the disk refuses"));
-    }
-
-    #[test]
-    fn a_quorum_that_does_not_come_is_waited_for_within_the_init_limit() {
-        let mut scene = scene(Memory::new());
-        scene.ticks_to(990);
-        assert_eq!(scene.leader.over(), None);
-        scene.ticks_to(1000);
-        assert!(scene.leader.over().unwrap().contains("did not connect"));
-    }
-
-    #[test]
-    fn a_long_history_is_sent_as_the_link_drains() {
-        let zxids: Vec<Zxid> = (1..=40_000).map(|counter| zxid(1, counter)).collect();
-        let mut scene = scene(Memory::with(&zxids));
-        scene.comes(1, 1);
-        let promise = packet(kind::ACKEPOCH, zxid(1, 1), Some(&1i32.to_be_bytes()));
-        scene.leader.received(LinkId(1), &promise, &mut scene.replica, at(0));
-        let mut bytes_sent = 0;
-        let mut packets = Vec::new();
-        loop {
-            let mut all = Vec::new();
-            scene.leader.flush(&mut all);
-            let Some(Effect::Send { bytes, .. }) = all.first() else { break };
-            assert!(bytes.len() < WINDOW_BYTES + 1000, "{} bytes at once", bytes.len());
-            bytes_sent += bytes.len();
-            packets.extend(sent(&all, LinkId(1)));
-            scene.leader.drained(LinkId(1), 0, at(0));
-        }
-        assert!(bytes_sent > 3 * WINDOW_BYTES);
-        assert_eq!(packets.len(), 2 + 2 * 39_999);
-        assert_eq!(packets.last().unwrap(), "NEWLEADER 0x200000000");
-    }
-
-    #[test]
-    fn nothing_that_learners_say_makes_a_leader_panic() {
-        let likely = [kind::FOLLOWERINFO, kind::ACKEPOCH, kind::ACK, kind::ACK, kind::PING, kind::REQUEST];
-        let mut led = 0;
-        for seed in 0..1500 {
-            let mut noise = crate::script::Noise::new(seed);
-            let zxids: Vec<Zxid> = (1..=noise.below(5) as u32).map(|counter| zxid(2, counter)).collect();
-            let mut scene = if seed % 2 == 0 { scene(Memory::with(&zxids)) } else { Scene::serving() };
-            for _ in 0..80 {
-                match noise.below(9) {
-                    0 => {
-                        let sid = 1 + noise.below(4) as i64;
-                        scene.leader.accepted(LinkId(sid as u64), at(scene.now));
-                        scene.comes(sid, noise.below(9) as u32);
-                    }
-                    1 => {
-                        let sid = 1 + noise.below(4) as i64;
-                        let last = scene.replica.last_logged();
-                        scene.promises(sid, noise.below(3) as i32, last);
-                    }
-                    2 => {
-                        let epoch = Zxid(scene.leader.epoch() << 32);
-                        scene.acks(1 + noise.below(4) as i64, epoch);
-                    }
-                    3 if scene.leader.serving() && scene.leader.over().is_none() => {
-                        scene.proposes();
-                    }
-                    4 => scene.syncs_its_log(),
-                    5 => scene.leader.closed(LinkId(1 + noise.below(4)), &mut scene.replica, at(scene.now)),
-                    6 => scene.ticks_to(scene.now + noise.below(200) as i64),
-                    _ => {
-                        scene.raw(1 + noise.below(4), &noise.packet(&likely));
-                    }
-                }
-                let _ = scene.leader.next_deadline();
-                led += usize::from(scene.leader.serving() && scene.leader.over().is_none());
-            }
-        }
-        assert!(led > 2000, "the noise is too loud: leaders served for {led} steps");
-    }
-}
+mod tests;

@@ -113,6 +113,10 @@ pub(crate) struct Learner {
     history_end: Zxid,
     /// Logged, and not yet final, in order.
     pending: VecDeque<Zxid>,
+    /// Final by this member's own vote, and the leader has not said so yet, in order.
+    cast: VecDeque<Zxid>,
+    /// Up to here this member's own copy is all that a quorum still needs.
+    casting: Zxid,
     /// Logged, and not yet acknowledged, in order.
     unacked: VecDeque<Zxid>,
     /// Final, and not yet said so to the replica.
@@ -170,6 +174,8 @@ impl Learner {
             last: Zxid::ZERO,
             history_end: Zxid::ZERO,
             pending: VecDeque::new(),
+            cast: VecDeque::new(),
+            casting: Zxid::ZERO,
             unacked: VecDeque::new(),
             commit: None,
             seen: None,
@@ -279,10 +285,10 @@ impl Learner {
         self.link = Some(link);
         self.heard = now.mono;
         self.stage = Stage::Greeted;
-        let info =
-            LearnerInfo { sid: self.settings.id, protocol: PROTOCOL, config_version: self.config_version }.encode();
+        let (sid, config_version) = (self.settings.id, self.config_version);
+        let info = LearnerInfo { sid, protocol: PROTOCOL, config_version, own: !self.observer };
         let kind = if self.observer { kind::OBSERVERINFO } else { kind::FOLLOWERINFO };
-        packet::put(&mut self.out, kind, Zxid(replica.accepted_epoch() << 32), Some(&info));
+        packet::put(&mut self.out, kind, Zxid(replica.accepted_epoch() << 32), Some(&info.encode()));
         true
     }
 
@@ -628,13 +634,31 @@ impl Learner {
     }
 
     fn is_final(&mut self, zxid: Zxid) -> Result<(), Why> {
-        let expected = self.pending.front().copied();
+        if self.cast.pop_front_if(|cast| *cast == zxid).is_some() {
+            return Ok(());
+        }
+        let expected = self.cast.front().or(self.pending.front()).copied();
         if expected != Some(zxid) {
             return Err(Broken::Commit { got: zxid, expected }.into());
         }
         self.pending.pop_front();
         self.commit = Some(zxid);
         Ok(())
+    }
+
+    /// With this member's own copy, durable up to `durable`, a quorum has what the leader left to its vote. A reconfiguration never is.
+    /// While the leader owes the answer to a sync, its own word is waited for: what a client asked for behind the sync must not be
+    /// answered before it.
+    fn vote(&mut self, durable: Zxid) {
+        if self.pending_syncs > 0 {
+            return;
+        }
+        let until = self.proposed_view.as_ref().map_or(Zxid(i64::MAX), |(zxid, _)| Zxid(zxid.0 - 1));
+        let until = until.min(self.casting).min(durable);
+        while let Some(zxid) = self.pending.pop_front_if(|pending| *pending <= until) {
+            self.cast.push_back(zxid);
+            self.commit = Some(zxid);
+        }
     }
 
     /// Tells the replica what is final, once for many.
@@ -655,6 +679,14 @@ impl Learner {
                 self.log(packet.zxid, txn, replica, now)?;
             }
             kind::COMMIT => self.is_final(packet.zxid)?,
+            kind::CASTING if !self.observer => {
+                if packet.zxid > self.last {
+                    let text = format!("it leaves {} to this member's vote, and has sent {}", packet.zxid, self.last);
+                    return Err(Broken::Other(text).into());
+                }
+                self.casting = self.casting.max(packet.zxid);
+                self.vote(replica.durable());
+            }
             kind::COMMITANDACTIVATE => {
                 let designated = packet.designated()?;
                 self.is_final(packet.zxid)?;
@@ -686,6 +718,7 @@ impl Learner {
                 if self.pending_syncs > 0 {
                     self.pending_syncs -= 1;
                     replica.synced();
+                    self.vote(replica.durable());
                 } else {
                     warn!("leader {} answered a sync that nobody asked for; ignored", self.leader);
                 }
@@ -701,7 +734,7 @@ impl Learner {
     // --- what this member does
 
     /// The own log is durable up to `zxid`.
-    pub(crate) fn durable(&mut self, zxid: Zxid, replica: &mut impl Replica) {
+    pub(crate) fn durable(&mut self, zxid: Zxid, replica: &mut impl Replica, now: Now) {
         if self.over.is_some() || self.failed.is_some() {
             return;
         }
@@ -713,6 +746,8 @@ impl Learner {
         while let Some(acked) = self.unacked.pop_front_if(|unacked| *unacked <= zxid) {
             packet::put(&mut self.out, kind::ACK, acked, None);
         }
+        self.vote(zxid);
+        self.flush_commit(replica, now);
     }
 
     pub(crate) fn forward(&mut self, request: &Forwarded) {
@@ -822,7 +857,7 @@ mod tests {
 
         fn disk_is_done(&mut self) -> Vec<String> {
             self.replica.sync_log();
-            self.learner.durable(self.replica.durable(), &mut self.replica);
+            self.learner.durable(self.replica.durable(), &mut self.replica, at(0));
             self.answers()
         }
 
@@ -849,7 +884,7 @@ mod tests {
         assert_eq!(scene.proposal(zxid(7, 1)), [""; 0]);
         assert_eq!(scene.proposal(zxid(7, 2)), [""; 0]);
         scene.replica.durable_len -= 0;
-        scene.learner.durable(scene.replica.durable(), &mut scene.replica);
+        scene.learner.durable(scene.replica.durable(), &mut scene.replica, at(0));
         assert_eq!(scene.answers(), [""; 0]);
         assert_eq!(scene.disk_is_done(), ["ACK 0x700000001", "ACK 0x700000002"]);
         assert_eq!(scene.replica.final_to, zxid(1, 1));
@@ -1032,6 +1067,43 @@ mod tests {
         scene.proposal(zxid(7, 1));
         scene.hears(kind::COMMITANDACTIVATE, zxid(7, 1), Some(&3i64.to_be_bytes()));
         assert_eq!(scene.replica.final_to, zxid(7, 1));
+    }
+
+    #[test]
+    fn rule_5_what_is_left_to_this_members_vote_is_final_once_it_is_durable_here_and_committed_once() {
+        let mut scene = live(1, &[zxid(1, 1)]);
+        for counter in 1..=3 {
+            scene.proposal(zxid(7, counter));
+        }
+        assert_eq!(scene.hears(kind::CASTING, zxid(7, 2), None), [""; 0]);
+        assert_eq!(scene.replica.final_to, zxid(1, 1), "not before it is durable");
+        assert_eq!(scene.disk_is_done(), ["ACK 0x700000001", "ACK 0x700000002", "ACK 0x700000003"]);
+        assert_eq!(scene.replica.final_to, zxid(7, 2), "and no more than that");
+        scene.hears(kind::COMMIT, zxid(7, 1), None);
+        scene.hears(kind::COMMIT, zxid(7, 2), None);
+        assert_eq!(scene.replica.told.iter().filter(|told| matches!(told, Told::Commit(_))).count(), 1);
+        // What is durable already is decided at once.
+        scene.hears(kind::CASTING, zxid(7, 3), None);
+        assert_eq!(scene.replica.final_to, zxid(7, 3));
+        assert_eq!(scene.why(), "");
+        // A client's sync came first, and its answer is to come first too.
+        scene.learner.sync();
+        scene.proposal(zxid(7, 4));
+        scene.hears(kind::CASTING, zxid(7, 4), None);
+        scene.disk_is_done();
+        assert_eq!(scene.replica.final_to, zxid(7, 3));
+        scene.hears(kind::SYNC, Zxid(0), None);
+        assert_eq!(scene.replica.told[scene.replica.told.len() - 2..], [Told::Synced, Told::Commit(zxid(7, 4))]);
+        scene.hears(kind::COMMIT, zxid(7, 2), None);
+        assert!(
+            scene.why().contains("0x700000002"),
+            "a COMMIT out of order ends the link all the same: {}",
+            scene.why()
+        );
+        let mut scene = live(1, &[zxid(1, 1)]);
+        scene.proposal(zxid(7, 1));
+        scene.hears(kind::CASTING, zxid(7, 2), None);
+        assert!(scene.why().contains("to this member's vote"), "{}", scene.why());
     }
 
     #[test]

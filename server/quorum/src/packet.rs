@@ -49,7 +49,12 @@ pub mod kind {
     pub const ACKEPOCH: i32 = 18;
     /// A reconfiguration, final, for observers.
     pub const INFORMANDACTIVATE: i32 = 19;
+    /// Between Ringkeeper servers: up to here this follower's own copy, durable, is all that a quorum still needs.
+    pub const CASTING: i32 = super::OWN_FRAMES;
 }
+
+/// The mark of a learner that knows our own packets: "RK", and their version. It stands behind what ZooKeeper's leaders read.
+const OWN_FRAMES: i32 = 0x524B_0001;
 
 /// The protocol's version since ZooKeeper 3.4: epochs are agreed on.
 pub const PROTOCOL: i32 = 0x10000;
@@ -310,6 +315,8 @@ pub struct LearnerInfo {
     pub protocol: i32,
     /// The version of its configuration; 0 if it does not say.
     pub config_version: i64,
+    /// It is a Ringkeeper server, and understands [`kind::CASTING`].
+    pub own: bool,
 }
 
 impl LearnerInfo {
@@ -320,15 +327,20 @@ impl LearnerInfo {
         let sid = Sid(r.long()?);
         let protocol = if r.is_empty() { 1 } else { r.int()? };
         let config_version = if r.is_empty() { 0 } else { r.long()? };
-        Ok(Some(LearnerInfo { sid, protocol, config_version }))
+        // What a later version may say more is its own affair.
+        let own = r.int().is_ok_and(|mark| mark == OWN_FRAMES);
+        Ok(Some(LearnerInfo { sid, protocol, config_version, own }))
     }
 
     /// The data as it is sent.
     pub fn encode(&self) -> Vec<u8> {
-        let mut data = Vec::with_capacity(20);
+        let mut data = Vec::with_capacity(24);
         put_long(&mut data, self.sid.0);
         put_int(&mut data, self.protocol);
         put_long(&mut data, self.config_version);
+        if self.own {
+            put_int(&mut data, OWN_FRAMES);
+        }
         data
     }
 }
@@ -419,8 +431,12 @@ mod tests {
 
     #[test]
     fn a_learner_may_say_less_of_itself() {
-        let info = LearnerInfo { sid: Sid(3), protocol: PROTOCOL, config_version: 0x1_0000_0002 };
+        let info = LearnerInfo { sid: Sid(3), protocol: PROTOCOL, config_version: 0x1_0000_0002, own: false };
+        let own = LearnerInfo { own: true, ..info }.encode();
+        assert_eq!(LearnerInfo::decode(Some(&own)), Ok(Some(LearnerInfo { own: true, ..info })));
+        assert_eq!(LearnerInfo::decode(Some(&[&own[..23], &[9]].concat())), Ok(Some(info)), "another mark");
         let data = info.encode();
+        assert_eq!(data, own[..20], "the mark stands behind what Java reads");
         assert_eq!(LearnerInfo::decode(Some(&data)), Ok(Some(info)));
         assert_eq!(LearnerInfo::decode(Some(&data[..12])), Ok(Some(LearnerInfo { config_version: 0, ..info })));
         let oldest = LearnerInfo { protocol: 1, config_version: 0, ..info };

@@ -485,7 +485,7 @@ impl Peer {
         match &mut self.part {
             Part::Looking { .. } => {}
             Part::Leading(leader) => leader.durable(zxid, replica, now),
-            Part::Learning(learner) => learner.durable(zxid, replica),
+            Part::Learning(learner) => learner.durable(zxid, replica, now),
         }
         self.turn(replica, now);
     }

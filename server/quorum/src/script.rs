@@ -8,7 +8,7 @@ use proto::{Millis, Zxid};
 use crate::effect::{Effect, LinkId};
 use crate::packet::{self, Packet, kind};
 
-const NAMES: [(i32, &str); 19] = [
+const NAMES: [(i32, &str); 20] = [
     (kind::REQUEST, "REQUEST"),
     (kind::PROPOSAL, "PROPOSAL"),
     (kind::ACK, "ACK"),
@@ -28,6 +28,7 @@ const NAMES: [(i32, &str); 19] = [
     (kind::LEADERINFO, "LEADERINFO"),
     (kind::ACKEPOCH, "ACKEPOCH"),
     (kind::INFORMANDACTIVATE, "INFORMANDACTIVATE"),
+    (kind::CASTING, "CASTING"),
 ];
 
 /// A moment of the monotonic clock.

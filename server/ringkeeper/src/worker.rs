@@ -418,32 +418,14 @@ impl Worker {
             if let Some(peer) = host.stage.peer() {
                 self.words.set_role(&peer.state(), host.stage.clients());
             }
-            host.issue(&mut self.reactor, now);
-            for effect in std::mem::take(&mut host.effects) {
-                match effect {
-                    Effect::WakeShard(shard) => {
-                        let thread = self.threads.shard_threads[usize::from(shard)];
-                        if thread != self.index {
-                            self.threads.bells[thread].ring();
-                        }
-                    }
-                    Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),
-                    Effect::CloseSegment(segment) => _ = host.files.remove(&segment),
-                    Effect::View { view, is_final } => {
-                        if let Some(views) = &host.views {
-                            views.keep(&view, is_final);
-                        }
-                        if let Some(ports) = host.ports.as_ref().filter(|_| is_final) {
-                            ports.follow(&view);
-                        }
-                    }
-                    Effect::Peer(effect) => {
-                        if let Some(links) = &mut host.links {
-                            links.carry_out(&mut self.reactor, effect);
-                        }
-                    }
-                }
+            // What other members wait for leaves first: they write their logs while this one writes its own.
+            let is_for_peers = |effect: &Effect| matches!(effect, Effect::Peer(_));
+            let (first, then): (Vec<_>, Vec<_>) = host.effects.drain(..).partition(is_for_peers);
+            first.into_iter().for_each(|effect| self.carry_out(effect));
+            if let Some(host) = &mut self.host {
+                host.issue(&mut self.reactor, now);
             }
+            then.into_iter().for_each(|effect| self.carry_out(effect));
         }
         if let Some((_, driver)) = &mut self.shard {
             driver.shard().catch_up(now);
@@ -462,6 +444,34 @@ impl Worker {
             }
         }
         more
+    }
+
+    /// Does what the write stage asks for.
+    fn carry_out(&mut self, effect: Effect) {
+        let Some(host) = &mut self.host else { return };
+        match effect {
+            Effect::WakeShard(shard) => {
+                let thread = self.threads.shard_threads[usize::from(shard)];
+                if thread != self.index {
+                    self.threads.bells[thread].ring();
+                }
+            }
+            Effect::Snapshot(point, tree) => host.background.snapshot(point, tree),
+            Effect::CloseSegment(segment) => _ = host.files.remove(&segment),
+            Effect::View { view, is_final } => {
+                if let Some(views) = &host.views {
+                    views.keep(&view, is_final);
+                }
+                if let Some(ports) = host.ports.as_ref().filter(|_| is_final) {
+                    ports.follow(&view);
+                }
+            }
+            Effect::Peer(effect) => {
+                if let Some(links) = &mut host.links {
+                    links.carry_out(&mut self.reactor, effect);
+                }
+            }
+        }
     }
 
     /// A four-letter word: answered at once if this thread knows everything, otherwise all threads are asked.

@@ -32,6 +32,9 @@ pub enum Said {
     Snapshot(usize),
 }
 
+/// Between our own servers: the learner's copy decides.
+const CASTING: i32 = quorum::packet::kind::CASTING;
+
 /// Names of packet types.
 pub fn name(kind: i32) -> &'static str {
     match kind {
@@ -54,6 +57,7 @@ pub fn name(kind: i32) -> &'static str {
         17 => "LEADERINFO",
         18 => "ACKEPOCH",
         19 => "INFORMANDACTIVATE",
+        CASTING => "CASTING",
         _ => "?",
     }
 }
@@ -258,6 +262,12 @@ impl Conversation {
                 }
             }
             4 => rule(self.open.pop_front() == Some(zxid), "a COMMIT is for the oldest open proposal")?,
+            CASTING => {
+                rule(
+                    self.up && self.open.contains(&zxid),
+                    "a vote is left to a learner that serves, for an open proposal",
+                )?;
+            }
             10 => {
                 rule(!self.synced && self.epoch == Some(zxid >> 32), "one NEWLEADER, of the epoch of LEADERINFO")?;
                 self.synced = true;
