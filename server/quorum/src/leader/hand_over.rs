@@ -49,7 +49,9 @@ impl Leader {
         if self.pending.is_some() {
             return HandOver::Reconfiguring;
         }
-        let Some((_, to)) = self.successors().max().filter(|_| self.serving() && self.over.is_none()) else {
+        // Who lags at this moment will have everything when requests wait.
+        let best = self.successors().map(|(_, sid)| sid).max();
+        let Some(to) = best.filter(|_| self.serving() && self.over.is_none()) else {
             return HandOver::NobodySynchronised;
         };
         info!("leadership is to go to server {to}: writes wait until it has everything");
