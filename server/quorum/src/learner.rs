@@ -425,8 +425,11 @@ impl Learner {
     fn new_epoch(&mut self, packet: &Packet<'_>, replica: &mut impl Replica) -> Result<(), Why> {
         let epoch = packet.zxid.0 >> 32;
         let accepted = replica.accepted_epoch();
-        if epoch < accepted {
-            let text = format!("its epoch {epoch} is below {accepted}, which was promised to another leader");
+        // Nobody counts on what an observer has promised, and whoever it was promised to may never have led: only what the observer has
+        // taken from a leader binds it.
+        let bound = if self.observer { replica.current_epoch() } else { accepted };
+        if epoch < bound {
+            let text = format!("its epoch {epoch} is below {bound}, which was promised to another leader");
             return Err(Broken::Other(text).into());
         }
         // A promise given before is not given twice: −1 keeps the leader from counting it.
@@ -1032,6 +1035,17 @@ mod tests {
         let mut scene = scene_of(1, Memory::with(&[zxid(7, 1)]));
         scene.hears(kind::LEADERINFO, zxid(6, 0), Some(&PROTOCOL.to_be_bytes()));
         assert!(scene.why().contains("below 7"), "{}", scene.why());
+    }
+
+    #[test]
+    fn a_promise_to_who_never_led_does_not_keep_an_observer_from_the_leader_that_there_is() {
+        let epoch = |led: u32| packet(kind::LEADERINFO, zxid(led, 0), Some(&PROTOCOL.to_be_bytes()));
+        for (sid, led, why) in [(4, 7, ""), (4, 6, "below 7"), (1, 7, "below 9")] {
+            let mut scene = scene_of(sid, Memory::with(&[zxid(7, 1)]));
+            scene.replica.accepted = 9;
+            scene.learner.received(&epoch(led), &mut scene.replica, at(0));
+            assert!(scene.why().contains(why) && scene.why().is_empty() == why.is_empty(), "{}", scene.why());
+        }
     }
 
     #[test]

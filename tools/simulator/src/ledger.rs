@@ -12,6 +12,7 @@
 //! | GlobalPrimaryOrder | epochs in the sequence never fall |
 //! | PrimaryIntegrity, LeaderLogCompleteness | what a leader has when it begins, with the sequence then and later |
 //! | CommittedLogDurability | each new entry is durable on a quorum; what was durable is there after a restart |
+//! | Digests | a transaction's digest, and the whole trees of members that serve, with the model |
 //! | ProcessConsistency | a member's deliveries go on where they stopped |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,9 @@ use std::sync::Arc;
 use proto::stat::Owner;
 use proto::{Op, SessionId, Txn, TxnHeader, Zxid};
 use tree::model::{Effect, Model, Znode};
+
+/// Where the configuration is.
+const CONFIG: &str = "/zookeeper/config";
 
 /// States of the model that are kept, by transactions.
 const STATES_KEPT: usize = 2_000;
@@ -63,6 +67,8 @@ struct Log {
     /// By zxid. Behind a snapshot from a leader, the sequence up to it stands for what the snapshot holds.
     txns: BTreeMap<i64, Payload>,
     durable: i64,
+    /// Its disk has been damaged: it may lose what it had.
+    rotten: bool,
     /// How far it has shown the sequence to clients, in this life.
     delivered: Option<i64>,
 }
@@ -184,6 +190,11 @@ impl Ledger {
         self.logs[node].durable = self.logs[node].durable.max(zxid.0);
     }
 
+    /// A member that is down has damage on its disk.
+    pub fn rots(&mut self, node: usize) {
+        self.logs[node].rotten = true;
+    }
+
     /// How much is durable, by what the disk was asked and answered.
     pub fn durable_of(&self, node: usize) -> i64 {
         self.logs[node].durable
@@ -210,6 +221,12 @@ impl Ledger {
         log.txns.split_off(&(to + 1));
         log.durable = log.durable.min(to);
         Ok(())
+    }
+
+    /// A member died while it took back what is behind `to`, or put a leader's snapshot in its place.
+    pub fn interrupted(&mut self, node: usize, to: i64) {
+        let log = &mut self.logs[node];
+        log.durable = log.durable.min(to);
     }
 
     /// What a member has before `first` is as `leader` has it, from which it took a snapshot; or as it was before, cut there.
@@ -256,7 +273,7 @@ impl Ledger {
             *log = Log::default();
             return Ok(());
         }
-        hold(last >= log.durable, "CommittedLogDurability", || {
+        hold(last >= log.durable || log.rotten, "CommittedLogDurability", || {
             format!("node {} had {} durably and starts with {}", node + 1, hex(log.durable), hex(last))
         })?;
         log.txns.split_off(&(last + 1));
@@ -484,6 +501,38 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// The tree that a serving member shows is the model's at its zxid: every znode, and nothing else.
+    pub fn shows(&self, node: usize, tree: &tree::Reader) -> Held {
+        let zxid = tree.zxid().0;
+        let is_known = zxid & 0xFFFF_FFFF == 0 || self.by_zxid.contains_key(&zxid);
+        if !is_known || zxid > self.delivered_of(node) || zxid < self.model.kept_from().0 {
+            // It has not caught up with what became of the member, and shows it to nobody.
+            return Ok(());
+        }
+        let state = self.model.at(Zxid(zxid));
+        let (mut count, mut wrong) = (0, None);
+        tree.walk("/", |path, view| {
+            count += 1;
+            let znode = state.znodes.get(path);
+            // Each start sets it anew, with the moment.
+            let same = path == CONFIG
+                || znode.is_some_and(|znode| {
+                    let stat = znode.stat == view.persisted() && *znode.acl == view.acl()[..];
+                    stat && znode.data.as_deref() == view.data()
+                });
+            if !same {
+                wrong.get_or_insert_with(|| {
+                    format!("{path} {:?} and not {:?}", view.persisted(), znode.map(|znode| znode.stat))
+                });
+            }
+        });
+        let missing = (count != state.znodes.len()).then(|| format!("{count} znodes and not {}", state.znodes.len()));
+        let wrong = wrong.or(missing);
+        hold(wrong.is_none(), "Digests", || {
+            format!("node {} has another tree than the model at {}: {}", node + 1, hex(zxid), wrong.unwrap_or_default())
+        })
+    }
+
     /// The digest of the newest state of the model. Those of znodes that have not changed since are known.
     fn digest(&mut self) -> u64 {
         let mut known = std::mem::take(&mut self.digests).into_iter().peekable();

@@ -179,6 +179,8 @@ pub struct SeenNow {
     pub durable: Option<Zxid>,
     /// Clients may see everything up to here.
     pub shown: Option<Zxid>,
+    /// Some time has passed: its trees are to be looked at as a whole.
+    pub ticked: bool,
 }
 
 /// See the module's page.
@@ -451,6 +453,7 @@ impl Node {
             Wake::Background => self.work(false),
             Wake::Snapshot => self.snapshot(),
             Wake::Tick => {
+                self.seen.ticked = true;
                 for shard in &mut self.shards {
                     shard.catch_up(self.now);
                     shard.tick(self.now);
@@ -729,6 +732,11 @@ impl Node {
             }
             self.shards[shard].flush();
         }
+    }
+
+    /// The trees that its shards read.
+    pub fn trees(&self) -> impl Iterator<Item = &tree::Reader> {
+        self.shards.iter().map(Shard::tree)
     }
 
     /// The end of the log that it started on.

@@ -45,6 +45,8 @@ pub enum Fault {
     DiskSlow,
     /// A machine comes back with an empty disk.
     DiskReplaced,
+    /// Some bits of a log or a snapshot of a machine that is down are others, or a sector of it lies where another should be.
+    Rot,
     /// A wall clock jumps.
     ClockJump,
     /// A client falls silent for ever.
@@ -52,7 +54,7 @@ pub enum Fault {
 }
 
 /// All classes.
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::Kill,
     Fault::PowerCut,
     Fault::CrashAtEffect,
@@ -69,6 +71,7 @@ pub const FAULTS: [Fault; 18] = [
     Fault::DiskFull,
     Fault::DiskSlow,
     Fault::DiskReplaced,
+    Fault::Rot,
     Fault::ClockJump,
     Fault::ClientGone,
 ];

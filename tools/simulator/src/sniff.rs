@@ -194,6 +194,8 @@ fn snapshot(r: &mut Reader<'_>, length: usize) -> Result<Said, JuteError> {
 pub struct Conversation {
     /// From the learner, from the leader.
     sides: [Sniffer; 2],
+    /// The learner has said that it does not vote.
+    observer: bool,
     /// As LEADERINFO said it.
     epoch: Option<i64>,
     /// The end of what the leader has sent as proposals, and what of it is not committed.
@@ -218,6 +220,7 @@ impl Default for Conversation {
     fn default() -> Conversation {
         Conversation {
             sides: [Sniffer::quorum(), Sniffer::quorum()],
+            observer: false,
             epoch: None,
             proposed: None,
             open: VecDeque::new(),
@@ -295,8 +298,16 @@ impl Conversation {
                 self.acked = zxid;
                 rule(speaker.durable >= zxid, "nothing is acknowledged before it is durable")
             }
-            18 => rule(Some(speaker.epochs.0) == self.epoch, "the accepted epoch is durable before it is acknowledged"),
-            1 | 5 | 6 | 11 | 16 => Ok(()),
+            18 => {
+                // What an observer promised before to somebody who never led does not bind it.
+                let kept = Some(speaker.epochs.0) == self.epoch || self.observer && Some(speaker.epochs.0) > self.epoch;
+                rule(kept, "the accepted epoch is durable before it is acknowledged")
+            }
+            16 => {
+                self.observer = true;
+                Ok(())
+            }
+            1 | 5 | 6 | 11 => Ok(()),
             _ => Err("a learner does not say that"),
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use host::Disk;
 use host::MemoryDisk;
-use host::memory::Names;
+use host::memory::{Names, SECTOR};
 use pipeline::Now;
 use proto::Millis;
 use quorum::peer::{PeerState, Phase};
@@ -93,6 +93,8 @@ struct Machine {
     paused: Option<Vec<Input>>,
     crash_after: Option<u64>,
     fresh: bool,
+    /// Its disk is not what it was: it may refuse to start, or have lost something.
+    rotten: bool,
     state: Option<PeerState>,
     epochs: (i64, i64),
 }
@@ -100,7 +102,9 @@ struct Machine {
 impl Machine {
     /// Did somebody make its disk fail, or is it full? Then the process may end.
     fn is_excused(&self) -> bool {
-        self.faults.struck() > 0 || self.disk.free_bytes(Path::new("/")).is_ok_and(|free| free < u64::MAX)
+        self.rotten
+            || self.faults.struck() > 0
+            || self.disk.free_bytes(Path::new("/")).is_ok_and(|free| free < u64::MAX)
     }
 }
 
@@ -200,6 +204,7 @@ impl Simulation {
                 paused: None,
                 crash_after: None,
                 fresh: true,
+                rotten: false,
                 state: None,
                 epochs: (0, 0),
             });
@@ -541,8 +546,15 @@ impl Simulation {
                 let machine = &self.machines[node];
                 let excused = machine.faults.struck() > 0
                     || machine.disk.free_bytes(std::path::Path::new("/")).is_ok_and(|free| free < u64::MAX);
-                hold(excused, "ShouldNotBeTriggered", || format!("node {} cannot start: {error}", node + 1))?;
+                hold(excused || machine.rotten, "ShouldNotBeTriggered", || {
+                    format!("node {} cannot start: {error}", node + 1)
+                })?;
                 self.machines[node].fresh = fresh;
+                if self.machines[node].rotten && self.may_lose(node) {
+                    // Whoever looks after it empties it.
+                    self.replace_disk(node);
+                    *self.counts.faults.entry("RotRefused".to_owned()).or_default() += 1;
+                }
                 let pause = self.dice.between(100 * MS, SECOND);
                 self.agenda.after(pause, Event::Boot(node));
                 Ok(())
@@ -714,6 +726,11 @@ impl Simulation {
         let leader = seen.state.and_then(|state| state.leader).map(|sid| sid.0 as usize - 1);
         for moved in seen.moved {
             match moved {
+                Moved::Truncated(to) | Moved::Rebased(to) if !whole => {
+                    // The disk is as it was at some moment of that; the start will show.
+                    self.ledger.interrupted(node, to.0);
+                    return Ok(());
+                }
                 Moved::Truncated(to) => self.ledger.truncated(node, to.0)?,
                 Moved::Rebased(first) => self.ledger.rebased(node, leader, first.0)?,
                 Moved::Logged(logged) => {
@@ -734,11 +751,17 @@ impl Simulation {
             self.ledger.durable(node, durable);
         }
         self.machines[node].epochs = seen.epochs;
+        let began = seen.state.is_some_and(|state| state.serving) && !self.serves(node);
         if let Some(state) = seen.state {
             self.state(node, state)?;
         }
         if let Some(shown) = seen.shown {
             self.ledger.delivers(node, shown.0)?;
+            if (seen.ticked || began)
+                && let Some(member) = &self.machines[node].node
+            {
+                member.trees().try_for_each(|tree| self.ledger.shows(node, tree))?;
+            }
         }
         Ok(())
     }
@@ -956,9 +979,13 @@ impl Simulation {
                 if self.machines[node].node.is_some() || !self.may_lose(node) {
                     return Ok(());
                 }
-                self.machines[node].disk = MemoryDisk::new();
-                self.machines[node].fresh = true;
-                self.machines[node].epochs = (0, 0);
+                self.replace_disk(node);
+            }
+            Fault::Rot => {
+                let whole = self.machines.iter().all(|machine| !machine.rotten && !machine.fresh);
+                if up || self.plan.dead_at_end > 0 || !whole || !self.may_lose(node) || !self.rot(node) {
+                    return Ok(());
+                }
             }
             Fault::ClockJump => {
                 let by = *self.dice.pick(&[1_000, 60_000, 3_600_000, 86_400_000]);
@@ -991,10 +1018,60 @@ impl Simulation {
         }
         let mine = self.ledger.logged_of(node);
         (0..self.plan.voters).filter(|other| *other != node).all(|other| {
+            if self.machines[other].rotten || self.machines[other].fresh {
+                return false;
+            }
             let same = self.ledger.durable_of(other) >= mine && self.ledger.durable_of(other) <= self.ledger.last();
             let promised = self.machines[other].epochs.0 >= self.machines[node].epochs.0;
             same && promised && mine <= self.ledger.last()
         })
+    }
+
+    fn replace_disk(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        machine.disk = MemoryDisk::new();
+        machine.fresh = true;
+        machine.rotten = false;
+        machine.epochs = (0, 0);
+    }
+
+    /// False: there is nothing to be damaged.
+    fn rot(&mut self, node: usize) -> bool {
+        let disk = &self.machines[node].disk;
+        let dir = Path::new(if self.dice.once_in(4) { crate::node::SNAPS } else { crate::node::LOGS });
+        let is_data = |name: &String| name.starts_with("log.") || name.starts_with("snapshot.");
+        let names: Vec<String> = disk.list(dir).unwrap_or_default().into_iter().filter(is_data).collect();
+        if names.is_empty() {
+            return false;
+        }
+        let path = dir.join(self.dice.pick(&names));
+        // What nobody has written to is not worth it.
+        let Ok(bytes) = disk.read(&path) else { return false };
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let sector = |at: u64| &bytes[at as usize * SECTOR..bytes.len().min(at as usize * SECTOR + SECTOR)];
+        let sectors = (used / SECTOR) as u64;
+        if sectors < 2 {
+            return false;
+        }
+        let at = self.dice.below(sectors);
+        let mut wrong = sector(at).to_vec();
+        if self.dice.once_in(2) {
+            wrong.copy_from_slice(sector(self.dice.below(sectors)));
+        } else {
+            let bit = self.dice.below(wrong.len() as u64 * 8) as usize;
+            wrong[bit / 8] ^= 1 << (bit % 8);
+        }
+        if wrong == sector(at) {
+            return false;
+        }
+        let written = disk.open(&path, host::Mode::Buffered).and_then(|mut file| {
+            file.write_at(at * SECTOR as u64, &wrong)?;
+            file.sync()
+        });
+        self.machines[node].rotten = written.is_ok();
+        self.ledger.rots(node);
+        self.say(|| format!("sector {at} of {} of {sectors} of node {} rots", path.display(), node + 1));
+        written.is_ok()
     }
 
     fn slow(&mut self, node: usize) {
@@ -1063,6 +1140,30 @@ impl Simulation {
         }
         self.machines[node].boot_due = false;
         Ok(())
+    }
+
+    /// As [`Simulation::kill`] with the power, and of what is in doubt on the disk nothing is left.
+    pub fn lose(&mut self, node: usize) -> Held {
+        self.kill(node, false)?;
+        let machine = &mut self.machines[node];
+        machine.disk = machine.disk.crash(machine.disk.moments(), &mut || false);
+        Ok(())
+    }
+
+    /// A member that is down has promised an epoch to a leader that did not live to lead it.
+    pub fn promise(&mut self, node: usize, epoch: i64) -> Held {
+        let written = snapshot::epochs::set_accepted(&self.machines[node].disk, Path::new(crate::node::SNAPS), epoch);
+        hold(written.is_ok(), "ShouldNotBeTriggered", || format!("an epoch cannot be written: {written:?}"))
+    }
+
+    /// Accepted and current epoch of a member.
+    pub fn epochs(&self, node: usize) -> (i64, i64) {
+        self.machines[node].epochs
+    }
+
+    /// Does the process of a member run?
+    pub fn runs(&self, node: usize) -> bool {
+        self.machines[node].node.is_some()
     }
 
     /// A member that was killed comes back.

@@ -487,6 +487,11 @@ impl Shard {
         self.room.tree.zxid()
     }
 
+    /// The tree as this shard reads it, for whoever compares.
+    pub fn tree(&self) -> &TreeReader {
+        &self.room.tree
+    }
+
     /// Is there something in the commit stream that this shard has not seen?
     pub fn is_behind(&self) -> bool {
         self.stream.is_behind()
