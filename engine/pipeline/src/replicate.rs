@@ -16,8 +16,8 @@ pub struct Waiting {
     pub conn: ConnRef,
     /// Its number for the request.
     pub xid: Xid,
-    /// The answer, where it is not in the transaction: a session that was opened.
-    pub body: Option<Body>,
+    /// The answer, where it is not the transaction's: a session that was opened, or what this server refused itself.
+    pub answer: Option<(Code, Body)>,
 }
 
 impl<G: Guard> Sequencer<G> {
@@ -49,10 +49,7 @@ impl<G: Guard> Sequencer<G> {
         self.remember_digest(zxid, own);
         let mut changes = Changes::default();
         let answer = waiting.map(|waiting| {
-            let (code, body) = match waiting.body {
-                Some(body) => (Code::Ok, body),
-                None => answer(header.op, txn, &applied),
-            };
+            let (code, body) = waiting.answer.unwrap_or_else(|| answer(header.op, txn, &applied));
             Answer { conn: waiting.conn, xid: waiting.xid, zxid, code, body }
         });
         changes.extend(applied.changes);

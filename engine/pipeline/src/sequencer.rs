@@ -12,8 +12,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use proto::multi::decode_members;
-use proto::request::{Create, PathVersion, Reconfig, SetAcl, SetData};
+use proto::multi::{Member, decode_members};
+use proto::request::{Create, CreateMode, PathVersion, Reconfig, SetAcl, SetData};
 use proto::{Code, Decode, JuteError, Millis, Op, Reader, SessionId, Txn, TxnHeader, Xid, Zxid};
 use tree::Writer;
 
@@ -21,7 +21,7 @@ use crate::guard::Guard;
 use crate::message::{
     Answer, Body, Changes, Commit, ConnRef, Item, MemberResult, OpenedSession, Origin, Pulse, WriteRequest,
 };
-use crate::prepare::{self, Caller, Context, Refusal};
+use crate::prepare::{self, Caller, Context, Refusal, Standing};
 use crate::session_table::{Session, SessionTable};
 
 /// The time as the sequencer gets it.
@@ -57,6 +57,8 @@ pub struct Settings {
     pub length_max: usize,
     /// Largest record that readers of the log accept.
     pub record_bytes_max: usize,
+    /// What whoever speaks for a session that does not exist gets to hear.
+    pub unknown_session: Code,
 }
 
 /// One entry of the digest history: what `hash` shows.
@@ -167,7 +169,17 @@ impl<G: Guard> Sequencer<G> {
 
     /// A write from a client.
     pub fn write(&mut self, request: &WriteRequest, now: Now, log: &mut impl TxnSink) {
-        let caller = Caller { session: request.session, from: Some(request.from), ids: &request.ids };
+        self.write_as(Standing::Tabled(self.settings.unknown_session), request, now, log);
+    }
+
+    /// A write from a client whose session no transaction made; the caller says that it exists. Such a session owns no znodes:
+    /// whoever asks for one gets `refusal`.
+    pub fn write_locally(&mut self, request: &WriteRequest, refusal: Code, now: Now, log: &mut impl TxnSink) {
+        self.write_as(Standing::Local(refusal), request, now, log);
+    }
+
+    fn write_as(&mut self, standing: Standing, request: &WriteRequest, now: Now, log: &mut impl TxnSink) {
+        let caller = Caller { session: request.session, from: Some(request.from), ids: &request.ids, standing };
         if request.op == Op::CloseSession {
             let known = self.sessions.get(request.session);
             let moved = known.is_some_and(|session| session.owner.is_some() && session.owner != Some(request.from));
@@ -202,6 +214,24 @@ impl<G: Guard> Sequencer<G> {
         self.finish(&header, Op::Error, &Txn::error(refused), Changes::default(), None, answer, log);
     }
 
+    /// Does this create a znode that its session would own, as far as that can be read? createContainer and createTTL do not.
+    pub fn asks_for_ephemeral(&self, request: &WriteRequest) -> bool {
+        let is_ephemeral = |flags| CreateMode::from_flags(flags).is_some_and(|mode| mode.ephemeral);
+        let mut r = Reader::with_limit(&request.body, self.settings.length_max);
+        match request.op {
+            Op::Create | Op::Create2 => {
+                Create::decode(request.op, &mut r).is_ok_and(|create| is_ephemeral(create.flags))
+            }
+            Op::Multi => decode_members(&mut r).is_ok_and(|members| {
+                members.iter().any(|member| match member {
+                    Member::Create(Op::Create | Op::Create2, create) => is_ephemeral(create.flags),
+                    _ => false,
+                })
+            }),
+            _ => false,
+        }
+    }
+
     /// A new session with an id that the caller made.
     pub fn open_session(
         &mut self,
@@ -212,11 +242,28 @@ impl<G: Guard> Sequencer<G> {
         now: Now,
         log: &mut impl TxnSink,
     ) {
-        let header = self.header(id, Xid(0), Op::CreateSession, now);
-        self.sessions.open(header.zxid, id, Session { timeout_ms, owner: Some(from) });
-        let txn = Txn::CreateSession { timeout_ms };
         let body = Body::Session(Some(OpenedSession { session: id, timeout_ms, pulse }));
         let answer = from.conn().map(|conn| (conn, Xid(0), Code::Ok, body));
+        self.create_session(id, from, timeout_ms, answer, now, log);
+    }
+
+    /// A session that this server alone knew is made the ensemble's; `conn` has it, and hears nothing of this.
+    pub fn upgrade_session(&mut self, id: SessionId, conn: ConnRef, timeout_ms: i32, now: Now, log: &mut impl TxnSink) {
+        self.create_session(id, Origin::Conn(conn), timeout_ms, None, now, log);
+    }
+
+    fn create_session(
+        &mut self,
+        id: SessionId,
+        owner: Origin,
+        timeout_ms: i32,
+        answer: Option<(ConnRef, Xid, Code, Body)>,
+        now: Now,
+        log: &mut impl TxnSink,
+    ) {
+        let header = self.header(id, Xid(0), Op::CreateSession, now);
+        self.sessions.open(header.zxid, id, Session { timeout_ms, owner: Some(owner) });
+        let txn = Txn::CreateSession { timeout_ms };
         self.finish(&header, Op::CreateSession, &txn, Changes::default(), None, answer, log);
     }
 
@@ -269,6 +316,12 @@ impl<G: Guard> Sequencer<G> {
     pub fn answer(&mut self, conn: ConnRef, xid: Xid, body: Body) {
         let zxid = self.prepared;
         self.push(Item::Answer(Answer { conn, xid, zxid, code: Code::Ok, body }));
+    }
+
+    /// The last answer of a connection whose session ended without a transaction: behind those to all that it asked for before.
+    pub fn farewell(&mut self, conn: ConnRef, xid: Xid) {
+        self.answer(conn, xid, Body::None);
+        self.push(Item::Close(conn));
     }
 
     /// The session's ephemerals whose paths begin with `prefix`, sorted (client-protocol.md §11).

@@ -85,6 +85,8 @@ pub struct Levels {
     pub data_bytes: u64,
     /// Sessions.
     pub sessions: u64,
+    /// Sessions that only this member knows.
+    pub local_sessions: u64,
     /// The last final zxid.
     pub zxid: Zxid,
     /// Log writes.
@@ -107,6 +109,7 @@ impl Levels {
             ephemerals: gauges.ephemerals.load(Relaxed),
             data_bytes: gauges.data_bytes.load(Relaxed),
             sessions: gauges.sessions.load(Relaxed),
+            local_sessions: gauges.local_sessions.load(Relaxed),
             zxid: Zxid(gauges.zxid.load(Relaxed)),
             log_writes: gauges.log_writes.load(Relaxed),
             log_write_us: gauges.log_write_us.load(Relaxed),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quorum::view::MemberRole;
 
-use crate::{CatchUp, Config, Election, Host, Wires};
+use crate::{CatchUp, Config, Election, Host, LocalSessions, Wires};
 
 /// The values so far.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Draft {
     pub several_addresses: bool,
     /// `leaderServes`.
     pub leader_serves: bool,
+    /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
+    pub local_sessions: LocalSessions,
     /// Elections; the time for handshakes is not decided yet.
     pub election: Election,
     /// Sockets between members.
@@ -83,6 +85,7 @@ impl Draft {
             handshake_timeout_ms: None,
             several_addresses: false,
             leader_serves: true,
+            local_sessions: LocalSessions::default(),
             election: Election {
                 connect_timeout_ms: 5000,
                 handshake_timeout_ms: 0,

@@ -310,6 +310,8 @@ pub const SETTINGS: &[Setting] = &[
         Ok(None)
     }),
     file("quorumListenOnAllIPs", |draft, text| put(&mut draft.wires.on_all_addresses, boolean(text))),
+    file("localSessionsEnabled", |draft, text| put(&mut draft.local_sessions.enabled, boolean(text))),
+    file("localSessionsUpgradingEnabled", |draft, text| put(&mut draft.local_sessions.upgrading, boolean(text))),
     property_of("multiAddress.enabled", |draft, text| put(&mut draft.several_addresses, boolean(text))),
     property_of("electionPortBindRetry", |draft, text| {
         put_or_none(&mut draft.wires.bind_tries, property(text, 0..=INT_MAX, "tries; 0: until it succeeds"))

@@ -44,7 +44,7 @@ pub use load::{Loaded, Read, load};
 pub use myid::my_id;
 pub use problem::{Errors, Level, Problem, Source, Warning};
 pub use settings::{
-    Auth, Backend, CatchUp, Compression, Config, Election, Ensemble, Host, Limits, Listen, Log, Machine, Nodes, Purge,
-    Reaper, Secret, Sessions, Snapshots, Wires, Words,
+    Auth, Backend, CatchUp, Compression, Config, Election, Ensemble, Host, Limits, Listen, LocalSessions, Log, Machine,
+    Nodes, Purge, Reaper, Secret, Sessions, Snapshots, Wires, Words,
 };
 pub use values::host;

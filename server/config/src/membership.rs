@@ -248,6 +248,7 @@ impl Loading {
             connect_limit_ticks,
             connect_retry_ms: self.draft.connect_retry_ms,
             leader_serves: self.draft.leader_serves,
+            local_sessions: self.draft.local_sessions,
             election,
             wires: self.draft.wires,
             catch_up: self.draft.catch_up,

@@ -365,12 +365,23 @@ pub struct Ensemble {
     pub connect_retry_ms: u32,
     /// Whether the leader has clients of its own (`leaderServes`).
     pub leader_serves: bool,
+    /// Sessions that only one member knows.
+    pub local_sessions: LocalSessions,
     /// Elections.
     pub election: Election,
     /// Sockets between members.
     pub wires: Wires,
     /// What is sent to learners that are behind.
     pub catch_up: CatchUp,
+}
+
+/// Sessions that only the member knows to which their client is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalSessions {
+    /// Whether new sessions are such (`localSessionsEnabled`).
+    pub enabled: bool,
+    /// Whether one becomes the ensemble's when it wants ephemerals (`localSessionsUpgradingEnabled`).
+    pub upgrading: bool,
 }
 
 impl Ensemble {

@@ -9,8 +9,8 @@
 //!
 //! What is final is published to the shards when it is durable here as well, so that a client of this server never sees what the
 //! server could forget. Without a leader nothing moves: requests are dropped, as their connections are closed. A member that has been
-//! without one for a while may serve readers ([`Parts::read_only_after_ms`]): from what was final here, with sessions that no
-//! transaction made, which end when a leader is found.
+//! without one for a while may serve readers ([`Parts::read_only_after_ms`]): from what was final here, with sessions of its own
+//! ([`crate::own_sessions`]), which end when a leader is found.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use host::Disk;
 use pipeline::message::OpenedSession;
 use pipeline::session_table::{Session, SessionTable};
-use pipeline::{Answer, Body, Clients, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
+use pipeline::{Body, Clients, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
 use proto::request::Reconfig;
 use proto::{Code, Decode, Millis, Op, Reader, SessionId, Sid, Txn, Xid, Zxid};
 use quorum::effect::{LinkId, Port, Ticket};
@@ -30,7 +30,9 @@ use quorum::view::QuorumView;
 use snapshot::epochs::{self, Epochs};
 use snapshot::{RestoreOptions, SnapshotWriter, Source, StreamLoader};
 
-use crate::write_stage::{Effect, WriteStage};
+use crate::local_sessions::{LocalSessions, Upgrading, creation};
+use crate::own_sessions::{Buckets, OwnSessions};
+use crate::write_stage::{Effect, Sink, WriteStage};
 
 /// A znode, an ACL or a transaction in a snapshot stream is not larger than this, whatever a peer says.
 const RECORD_BYTES_MAX: usize = 64 << 20;
@@ -59,6 +61,8 @@ pub struct Parts {
     pub leader_serves: bool,
     /// With `readonlymode.enabled`: after so long without a leader, clients that are content with old data are served.
     pub read_only_after_ms: Option<i64>,
+    /// What becomes of new sessions.
+    pub local_sessions: LocalSessions,
     /// `reconfigEnabled`
     pub reconfig_enabled: bool,
     /// `commitLogCount`: final transactions that stay in memory for learners that lag behind.
@@ -82,9 +86,11 @@ pub(crate) enum Remote {
     Sync,
 }
 
-/// A read that is answered behind everything that its client asked for before.
-enum Ordered {
+/// What is answered behind everything that its client asked for before.
+pub(crate) enum Ordered {
     Sync,
+    /// The end of a local session.
+    Close,
     /// Of this session, with this prefix.
     Ephemerals(SessionId, String),
 }
@@ -105,10 +111,19 @@ struct Loading {
     behind: Vec<(Zxid, Payload)>,
 }
 
-struct Local {
+/// A session of the ensemble whose client is connected to this learner.
+pub(crate) struct Attached {
     timeout_ms: i32,
     pulse: Arc<Pulse>,
     told: Millis,
+}
+
+/// A request that went to the leader.
+pub(crate) struct Claim {
+    xid: Xid,
+    conn: ConnRef,
+    /// What its client hears, whatever the leader makes of it.
+    refused: Option<Code>,
 }
 
 /// Read-only mode.
@@ -120,26 +135,12 @@ pub(crate) struct ReadOnly {
     since: Option<Millis>,
     /// Readers are served.
     on: bool,
-    /// Their sessions, which the tracker knows as well.
-    sessions: BTreeMap<SessionId, (ConnRef, i32)>,
-    /// The first and the last of all their sessions, ended ones too.
-    given: Option<(SessionId, SessionId)>,
 }
 
 impl ReadOnly {
     /// When it begins, unless a leader is found before.
     fn due(&self) -> Option<Millis> {
         if self.on { None } else { Some(self.since?.plus(self.after_ms?)) }
-    }
-
-    fn open(&mut self, session: SessionId, conn: ConnRef, timeout_ms: i32) {
-        self.sessions.insert(session, (conn, timeout_ms));
-        self.given = Some((self.given.map_or(session, |(first, _)| first), session));
-    }
-
-    /// Was this ever a reader's session? Readers alone get sessions meanwhile, and ids rise.
-    fn gave(&self, session: SessionId) -> bool {
-        self.given.is_some_and(|(first, last)| first <= session && session <= last)
     }
 }
 
@@ -159,26 +160,30 @@ pub(crate) struct Ensemble {
     /// Transactions of the sequencer that the peer has not been told of.
     pub(crate) captured: Vec<(Zxid, Payload)>,
     /// For the shards, before anything that becomes final later.
-    out: Vec<Item>,
+    pub(crate) out: Vec<Item>,
     /// The quorum's word. What is final here is also durable here.
     final_to: Zxid,
     /// Proposals that the log had no room for.
     backlog: VecDeque<(Zxid, Payload)>,
     remote: VecDeque<(Sid, Remote)>,
     /// Requests that were forwarded, by session, in their order.
-    claims: BTreeMap<SessionId, VecDeque<(Xid, ConnRef)>>,
+    pub(crate) claims: BTreeMap<SessionId, VecDeque<Claim>>,
     opening: BTreeMap<SessionId, (ConnRef, i32)>,
     revalidating: BTreeMap<SessionId, VecDeque<(ConnRef, i32)>>,
-    /// Reads that wait for the leader's word, in the order of the questions to it.
-    syncs: VecDeque<(ConnRef, Xid, Ordered)>,
-    /// What a client asks for behind its getEphemerals goes to the leader when that is answered: it must not show in it.
-    held: VecDeque<ToSequencer>,
+    /// Who waits for the leader's word, in the order of the questions to it.
+    pub(crate) syncs: VecDeque<(ConnRef, Xid, Ordered)>,
+    /// What a client asks for behind its getEphemerals goes to the leader when that is answered: it must not show in it. And who
+    /// takes up a session that is the ensemble's from now on.
+    pub(crate) held: VecDeque<ToSequencer>,
     /// There may be something in `held` that can go.
-    released: bool,
+    pub(crate) released: bool,
     /// How many of `syncs` are getEphemerals.
     listing: usize,
-    /// Sessions of this server's clients, while it learns.
-    local: BTreeMap<SessionId, Local>,
+    /// Sessions of the ensemble that this server's clients have, while it learns.
+    pub(crate) attached: BTreeMap<SessionId, Attached>,
+    pub(crate) local_sessions: LocalSessions,
+    pub(crate) own: OwnSessions,
+    pub(crate) upgrading: BTreeMap<SessionId, Upgrading>,
     read_only: ReadOnly,
     loading: Option<Loading>,
     /// The last transaction before the epoch that is served.
@@ -187,7 +192,7 @@ pub(crate) struct Ensemble {
 }
 
 impl Ensemble {
-    pub(crate) fn new(parts: Parts, last: Zxid) -> Ensemble {
+    pub(crate) fn new(parts: Parts, last: Zxid, sessions: sessions::Settings) -> Ensemble {
         Ensemble {
             view: Arc::new(parts.peer.view().clone()),
             peer: Some(Box::new(parts.peer)),
@@ -210,7 +215,10 @@ impl Ensemble {
             held: VecDeque::new(),
             released: false,
             listing: 0,
-            local: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            local_sessions: parts.local_sessions,
+            own: OwnSessions::new(sessions),
+            upgrading: BTreeMap::new(),
             read_only: ReadOnly { after_ms: parts.read_only_after_ms, ..ReadOnly::default() },
             loading: None,
             before_epoch: last,
@@ -226,6 +234,12 @@ impl Ensemble {
     /// What is final, as far as the log has it.
     pub(crate) fn final_to(&self, durable: Zxid) -> Zxid {
         self.final_to.min(durable)
+    }
+
+    /// Sessions of this member's own, where there may be such.
+    pub(crate) fn local_buckets(&self) -> Option<Buckets> {
+        let any = self.local_sessions != LocalSessions::Off || self.read_only.on;
+        any.then(|| self.own.buckets())
     }
 
     /// What the shards must hear first.
@@ -257,27 +271,24 @@ impl Ensemble {
     fn claim(&mut self, header: &proto::TxnHeader, now: Now) -> Option<Waiting> {
         if header.op == Op::CreateSession {
             let (conn, timeout_ms) = self.opening.remove(&header.session)?;
-            let pulse = self.attach(header.session, timeout_ms, now);
+            let pulse = self.attach(header.session, timeout_ms, Arc::default(), now);
             let opened = OpenedSession { session: header.session, timeout_ms, pulse };
-            return Some(Waiting { conn, xid: Xid(0), body: Some(Body::Session(Some(opened))) });
+            return Some(Waiting { conn, xid: Xid(0), answer: Some((Code::Ok, Body::Session(Some(opened)))) });
         }
         let claims = self.claims.get_mut(&header.session)?;
-        let (xid, conn) = claims.pop_front_if(|(xid, _)| *xid == header.cxid)?;
+        let Claim { xid, conn, refused } = claims.pop_front_if(|claim| claim.xid == header.cxid)?;
         if claims.is_empty() {
             self.claims.remove(&header.session);
         }
-        Some(Waiting { conn, xid, body: None })
+        Some(Waiting { conn, xid, answer: refused.map(|code| (code, Body::None)) })
     }
 
-    fn attach(&mut self, session: SessionId, timeout_ms: i32, now: Now) -> Arc<Pulse> {
-        let local = self.local.entry(session).or_insert_with(|| Local {
-            timeout_ms,
-            pulse: Arc::new(Pulse::new(now.mono)),
-            told: Millis(i64::MIN),
-        });
-        local.timeout_ms = timeout_ms;
-        local.pulse.beat(now.mono);
-        Arc::clone(&local.pulse)
+    /// A session of the ensemble has its connection here, which beats this pulse unless it had another before.
+    pub(crate) fn attach(&mut self, session: SessionId, timeout_ms: i32, pulse: Arc<Pulse>, now: Now) -> Arc<Pulse> {
+        let attached = self.attached.entry(session).or_insert(Attached { timeout_ms, pulse, told: Millis(i64::MIN) });
+        attached.timeout_ms = timeout_ms;
+        attached.pulse.beat(now.mono);
+        Arc::clone(&attached.pulse)
     }
 }
 
@@ -299,7 +310,7 @@ impl SnapshotStream for Stream {
 }
 
 impl WriteStage {
-    fn ens(&mut self) -> &mut Ensemble {
+    pub(crate) fn ens(&mut self) -> &mut Ensemble {
         self.ensemble.as_deref_mut().expect("only a member of an ensemble has a peer")
     }
 
@@ -332,20 +343,16 @@ impl WriteStage {
         }
         ensemble.read_only.on = true;
         ensemble.out.push(Item::Serve(Clients::Readers));
-        // From here on it holds the readers' sessions; who else is alive is the next leader's business.
-        self.tracker.clear();
         tracing::warn!("no leader for long: serving read-only clients what this server had last");
     }
 
     /// Whoever reads without a leader loses the connection: a leader was found, or the tree changes.
     fn end_read_only(&mut self) {
-        let read_only = &mut self.ens().read_only;
-        read_only.since = None;
-        read_only.sessions.clear();
-        read_only.given = None;
-        if std::mem::take(&mut read_only.on) {
-            self.tracker.clear();
-            self.ens().out.push(Item::Serve(Clients::Nobody));
+        let ensemble = self.ens();
+        ensemble.read_only.since = None;
+        if std::mem::take(&mut ensemble.read_only.on) {
+            ensemble.own.clear();
+            ensemble.out.push(Item::Serve(Clients::Nobody));
             tracing::info!("read-only clients are not served any more");
         }
     }
@@ -368,27 +375,9 @@ impl WriteStage {
         self.ensemble.as_deref().is_some_and(|ensemble| ensemble.read_only.on)
     }
 
-    /// When the session clock or read-only mode wants to be called without a leader.
+    /// When read-only mode begins, if it will.
     pub(crate) fn read_only_deadline(&self) -> Option<Millis> {
         self.ensemble.as_deref()?.read_only.due()
-    }
-
-    /// The timeout of a session that no transaction made.
-    pub(crate) fn reader_timeout(&self, session: SessionId) -> Option<i32> {
-        Some(self.ensemble.as_deref()?.read_only.sessions.get(&session)?.1)
-    }
-
-    /// Readers' sessions that were not heard of for too long are forgotten. Nothing is left of them.
-    fn expire_readers(&mut self, now: Now) {
-        if self.is_read_only() && self.tracker.next_expiry().is_some_and(|due| due <= now.mono) {
-            for session in self.tracker.expire(now.mono) {
-                self.tracker.close(session);
-                if let Some((conn, _)) = self.ens().read_only.sessions.remove(&session) {
-                    tracing::info!(%session, "read-only session expired");
-                    self.ens().out.push(Item::Close(conn));
-                }
-            }
-        }
     }
 
     /// A request while there is no leader: a reader's, or one that came too late and is dropped, as its connection is closed.
@@ -397,22 +386,11 @@ impl WriteStage {
             return;
         }
         match message {
-            ToSequencer::Open { conn, timeout_ms } => {
-                let sequencer = &self.sequencer;
-                let session = self.ids.next(|id| sequencer.sessions().get(id).is_some());
-                let pulse = self.tracker.open(session, timeout_ms, now.mono);
-                self.ens().read_only.open(session, conn, timeout_ms);
-                self.answer_reader(conn, Xid(0), Body::Session(Some(OpenedSession { session, timeout_ms, pulse })));
-            }
+            ToSequencer::Open { conn, timeout_ms } => self.open_own(conn, timeout_ms, now),
             ToSequencer::Attach { conn, session, timeout_ms } => {
-                if let Some(pulse) = self.tracker.reattach(session, timeout_ms, now.mono) {
-                    let before = self.ens().read_only.sessions.insert(session, (conn, timeout_ms));
-                    if let Some((before, _)) = before.filter(|(before, _)| *before != conn) {
-                        self.ens().out.push(Item::Close(before));
-                    }
-                    self.answer_reader(conn, Xid(0), Body::Session(Some(OpenedSession { session, timeout_ms, pulse })));
-                } else if self.ens().read_only.gave(session) {
-                    self.answer_reader(conn, Xid(0), Body::Session(None));
+                if self.attach_own(conn, session, timeout_ms, now) {
+                } else if self.ens().own.gave(session) {
+                    self.answer_own(conn, Xid(0), Body::Session(None));
                 } else {
                     // It may live on with a leader elsewhere, although this member has not heard of it: its client goes on looking.
                     self.ens().out.push(Item::Close(conn));
@@ -421,23 +399,16 @@ impl WriteStage {
             ToSequencer::Write(WriteRequest {
                 from: Origin::Conn(conn), session, xid, op: Op::CloseSession, ..
             }) => {
-                let sessions = &mut self.ens().read_only.sessions;
-                if sessions.get(&session).is_some_and(|(owner, _)| *owner == conn) {
-                    sessions.remove(&session);
-                    self.tracker.close(session);
-                    self.answer_reader(conn, xid, Body::None);
+                if self.ens().own.conn(session) == Some(conn) {
+                    self.ens().own.take(session);
+                    self.answer_own(conn, xid, Body::None);
                     self.ens().out.push(Item::Close(conn));
                 }
             }
             // The shard refuses what changes something, and a reader has no ephemerals.
-            ToSequencer::Ephemerals { conn, xid, .. } => self.answer_reader(conn, xid, Body::Strings(Vec::new())),
+            ToSequencer::Ephemerals { conn, xid, .. } => self.answer_own(conn, xid, Body::Strings(Vec::new())),
             ToSequencer::Write(_) | ToSequencer::Sync { .. } => {}
         }
-    }
-
-    fn answer_reader(&mut self, conn: ConnRef, xid: Xid, body: Body) {
-        let zxid = self.sequencer.committed_zxid();
-        self.ens().out.push(Item::Answer(Answer { conn, xid, zxid, code: Code::Ok, body }));
     }
 
     /// A peer connected to one of this member's ports.
@@ -516,11 +487,11 @@ impl WriteStage {
             self.with_peer(|peer, stage| peer.tick(stage, now));
         }
         self.begin_read_only(now);
-        self.expire_readers(now);
+        self.expire_own(now);
         self.log_backlog();
         if self.ensemble.as_deref_mut().is_some_and(|ensemble| std::mem::take(&mut ensemble.released)) {
             for message in std::mem::take(&mut self.ens().held) {
-                self.forward(message);
+                self.forward(message, now);
             }
         }
         while self.orders() && self.accepts() {
@@ -577,7 +548,7 @@ impl WriteStage {
             Op::CreateSession => {
                 let timeout_ms = request.body.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes));
                 let pulse = self.tracker.open(session, timeout_ms, now.mono);
-                let mut sink = crate::write_stage::Sink::new(&mut self.log, &mut self.ensemble);
+                let mut sink = Sink::new(&mut self.log, &mut self.ensemble);
                 self.sequencer.open_session(session, Origin::Learner(from), timeout_ms, pulse, now, &mut sink);
             }
             op => {
@@ -592,8 +563,13 @@ impl WriteStage {
                 if op == Op::Reconfig {
                     self.plan_reconfig(&request.body);
                 }
-                let mut sink = crate::write_stage::Sink::new(&mut self.log, &mut self.ensemble);
-                self.sequencer.write(&request, now, &mut sink);
+                let may_be_local = self.may_be_local(session);
+                let mut sink = Sink::new(&mut self.log, &mut self.ensemble);
+                if may_be_local {
+                    self.sequencer.write_locally(&request, Code::SessionExpired, now, &mut sink);
+                } else {
+                    self.sequencer.write(&request, now, &mut sink);
+                }
                 if op == Op::CloseSession && self.sequencer.sessions().get(session).is_none() {
                     self.tracker.close(session);
                 }
@@ -602,35 +578,19 @@ impl WriteStage {
     }
 
     /// A request of one of this learner's clients goes to the leader.
-    pub(crate) fn forward(&mut self, message: ToSequencer) {
+    pub(crate) fn forward(&mut self, message: ToSequencer, now: Now) {
         let ensemble = self.ens();
         if asks(&message).is_some_and(|conn| ensemble.holds(conn)) {
             return ensemble.held.push_back(message);
         }
+        let Some(message) = self.serve_locally(message, now) else { return };
         match message {
-            ToSequencer::Write(request) => {
-                let Origin::Conn(conn) = request.from else { return };
-                let owner = self.sequencer.sessions().get(request.session).and_then(|session| session.owner);
-                if owner.is_some_and(|owner| owner != request.from) {
-                    return self.ens().out.push(Item::Close(conn));
-                }
-                let forwarded = Forwarded {
-                    session: request.session,
-                    xid: request.xid,
-                    op: request.op,
-                    ids: request.ids.to_vec(),
-                    body: request.body.into(),
-                };
-                self.ens().claims.entry(request.session).or_default().push_back((request.xid, conn));
-                self.with_peer(|peer, _| peer.forward(forwarded));
-            }
+            ToSequencer::Write(request) => self.forward_write(request, None),
             ToSequencer::Open { conn, timeout_ms } => {
                 let sequencer = &mut self.sequencer;
                 let session = self.ids.next(|id| sequencer.sessions().get(id).is_some());
                 self.ens().opening.insert(session, (conn, timeout_ms));
-                let body = timeout_ms.to_be_bytes().to_vec();
-                let forwarded = Forwarded { session, xid: Xid(0), op: Op::CreateSession, ids: Vec::new(), body };
-                self.with_peer(|peer, _| peer.forward(forwarded));
+                self.with_peer(|peer, _| peer.forward(creation(session, timeout_ms)));
             }
             ToSequencer::Attach { conn, session, timeout_ms } => {
                 self.ens().revalidating.entry(session).or_default().push_back((conn, timeout_ms));
@@ -647,6 +607,25 @@ impl WriteStage {
                 self.with_peer(|peer, _| peer.sync());
             }
         }
+    }
+
+    /// Whatever the leader makes of it, its client is told that it was refused, if it was refused here.
+    pub(crate) fn forward_write(&mut self, request: WriteRequest, refused: Option<Code>) {
+        let Origin::Conn(conn) = request.from else { return };
+        let owner = self.sequencer.sessions().get(request.session).and_then(|session| session.owner);
+        if owner.is_some_and(|owner| owner != request.from) {
+            return self.ens().out.push(Item::Close(conn));
+        }
+        let forwarded = Forwarded {
+            session: request.session,
+            xid: request.xid,
+            op: request.op,
+            ids: request.ids.to_vec(),
+            body: request.body.into(),
+        };
+        let claim = Claim { xid: request.xid, conn, refused };
+        self.ens().claims.entry(request.session).or_default().push_back(claim);
+        self.with_peer(|peer, _| peer.forward(forwarded));
     }
 
     /// A request to change the ensemble comes next: the peer says what becomes of it.
@@ -857,13 +836,16 @@ impl Replica for WriteStage {
         }
         let waiting = ensemble.claim(&record.header, now);
         if record.header.op == Op::CloseSession {
-            ensemble.local.remove(&record.header.session);
+            ensemble.attached.remove(&record.header.session);
             ensemble.claims.remove(&record.header.session);
         }
         // While the snapshot of a Java leader is made up for, the tree is at no zxid.
         let compares = ensemble.mode == Mode::Learning;
         let digest = record.digest.filter(|digest| compares && digest.version == proto::txn::DIGEST_VERSION);
         let agrees = self.sequencer.replicate(&record.header, &record.txn, digest.map(|digest| digest.tree), waiting);
+        if record.header.op == Op::CreateSession {
+            self.upgraded(record.header.session, now);
+        }
         self.snapshots.txns += 1;
         self.ens().remember(zxid, payload);
         if !agrees {
@@ -1005,7 +987,7 @@ impl Replica for WriteStage {
         }
         let Some((conn, timeout_ms)) = first else { return };
         if valid {
-            let pulse = ensemble.attach(session, timeout_ms, now);
+            let pulse = ensemble.attach(session, timeout_ms, Arc::default(), now);
             self.sequencer.attach_session(OpenedSession { session, timeout_ms, pulse }, conn);
         } else {
             self.sequencer.answer(conn, Xid(0), Body::Session(None));
@@ -1017,6 +999,7 @@ impl Replica for WriteStage {
         let Some((conn, xid, read)) = self.ens().syncs.pop_front() else { return };
         let behind = final_to.min(prepared);
         let body = match read {
+            Ordered::Close => return self.sequencer.farewell(conn, xid),
             Ordered::Sync => Body::None,
             Ordered::Ephemerals(session, prefix) => {
                 self.ens().listing -= 1;
@@ -1028,11 +1011,11 @@ impl Replica for WriteStage {
     }
 
     fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
-        let touched = self.ens().local.iter_mut().filter_map(|(session, local)| {
-            let heard = local.pulse.last_heard();
-            let news = heard > local.told;
-            local.told = heard;
-            news.then_some((*session, local.timeout_ms))
+        let touched = self.ens().attached.iter_mut().filter_map(|(session, attached)| {
+            let heard = attached.pulse.last_heard();
+            let news = heard > attached.told;
+            attached.told = heard;
+            news.then_some((*session, attached.timeout_ms))
         });
         touched.collect()
     }
@@ -1056,6 +1039,7 @@ impl Replica for WriteStage {
         self.tracker.clear();
         self.ended.clear();
         self.sequencer.forget_owners();
+        self.parked = None;
         let ensemble = self.ens();
         ensemble.mode = Mode::Looking;
         ensemble.out.push(Item::Serve(Clients::Nobody));
@@ -1066,7 +1050,9 @@ impl Replica for WriteStage {
         ensemble.syncs.clear();
         ensemble.held.clear();
         ensemble.listing = 0;
-        ensemble.local.clear();
+        ensemble.attached.clear();
+        ensemble.own.clear();
+        ensemble.upgrading.clear();
         ensemble.loading = None;
     }
 }

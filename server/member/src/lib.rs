@@ -14,6 +14,8 @@
 
 pub mod ensemble;
 pub mod limits;
+mod local_sessions;
+mod own_sessions;
 pub mod report;
 pub mod seldom;
 pub mod settings;
@@ -25,6 +27,7 @@ pub mod write_stage;
 
 pub use ensemble::Mode;
 pub use limits::Limits;
+pub use local_sessions::LocalSessions;
 pub use seldom::Seldom;
 pub use settings::{ShardSettings, WriteSettings};
 pub use shard::{Inlet, Io, Key, Shard};

@@ -9,6 +9,7 @@ pub use quorum::peer::HandOver;
 use quorum::peer::{PeerReport, PeerState};
 use quorum::view::QuorumView;
 
+pub use crate::own_sessions::Buckets;
 use crate::stats::ConnStats;
 
 /// A line of `cons` or `stat`.
@@ -51,11 +52,11 @@ pub struct WatchCounts {
 /// What `dump` and `hash` show of the write stage.
 #[derive(Clone, Debug, Default)]
 pub struct WriteReport {
-    /// Expiry buckets: when (monotonic ms, to be shown as wall clock), and the sessions with their timeouts. A learner, which decides
-    /// about no end, has all its sessions in one.
-    pub buckets: Vec<(i64, Vec<(SessionId, i32)>)>,
-    /// Of a server without a leader, whose buckets are its readers' sessions: those that it had from its ensemble.
-    pub known: Vec<(SessionId, i32)>,
+    /// Expiry buckets: when (monotonic ms, to be shown as wall clock), and the sessions with their timeouts. A member that does not lead,
+    /// and so decides about no end, has all its ensemble's sessions in one.
+    pub buckets: Buckets,
+    /// The sessions that only this member knows, in their buckets, where there may be such.
+    pub local: Option<Buckets>,
     /// Ephemerals by session.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
     /// Digest history: zxid and digest.

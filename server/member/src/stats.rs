@@ -119,6 +119,8 @@ pub struct Gauges {
     pub data_bytes: AtomicU64,
     /// Sessions.
     pub sessions: AtomicU64,
+    /// Sessions that only this member knows.
+    pub local_sessions: AtomicU64,
     /// The last final zxid.
     pub zxid: AtomicI64,
     /// The last transaction that the log holds for good.

@@ -27,6 +27,7 @@ use sessions::{Ids, Tracker};
 use wal::{AppendError, Log, LogWrite, SegmentId};
 
 use crate::ensemble::{Ensemble, Mode};
+use crate::own_sessions;
 use crate::report::{QuorumReport, WriteReport};
 use crate::settings::WriteSettings;
 use crate::stats::Gauges;
@@ -138,6 +139,8 @@ pub struct WriteStage {
     reaper: Reaper,
     /// Sessions that expired, or ended before a crash: their closeSession waits for room in the log.
     pub(crate) ended: VecDeque<SessionId>,
+    /// A request that waits for room in the log, behind the transaction that it brought about.
+    pub(crate) parked: Option<ToSequencer>,
     /// `None` on a standalone server.
     pub(crate) ensemble: Option<Box<Ensemble>>,
     /// Effects that come up where there is no list at hand.
@@ -199,7 +202,7 @@ pub struct Parts {
 impl WriteStage {
     /// A write stage; call [`WriteStage::start`] next.
     pub fn new(parts: Parts, now: Now) -> WriteStage {
-        let last = parts.sequencer.prepared();
+        let (last, bounds) = (parts.sequencer.prepared(), parts.tracker.settings());
         let mut stage = WriteStage {
             sequencer: parts.sequencer,
             tracker: parts.tracker,
@@ -227,7 +230,8 @@ impl WriteStage {
             gauges: parts.gauges,
             entropy: parts.entropy,
             ended: VecDeque::new(),
-            ensemble: parts.ensemble.map(|parts| Box::new(Ensemble::new(parts, last))),
+            parked: None,
+            ensemble: parts.ensemble.map(|parts| Box::new(Ensemble::new(parts, last, bounds))),
             ens_effects: Vec::new(),
             now,
             group_since: None,
@@ -284,8 +288,9 @@ impl WriteStage {
             return Millis(0);
         }
         let peer = self.ensemble.as_deref().map(|ensemble| ensemble.peer().next_deadline());
-        // Without a leader nothing expires but readers' sessions, and there is nothing to wake up for.
-        let expiry = self.tracker.next_expiry().filter(|_| self.orders() || self.is_read_only());
+        // The ensemble's sessions are the leader's to expire; nobody else is to be woken for them.
+        let expiry = self.tracker.next_expiry().filter(|_| self.orders());
+        let own = self.ensemble.as_deref().and_then(|ensemble| ensemble.own.next_expiry());
         let reap = if !self.orders() {
             Millis(i64::MAX)
         } else if self.reaper.candidates.is_empty() {
@@ -294,7 +299,7 @@ impl WriteStage {
             self.reaper.next_reap
         };
         let group = self.group_since.map(|since| since.plus(self.settings.flush_delay_ms));
-        [expiry, group, self.log.next_time(), peer, self.read_only_deadline()]
+        [expiry, own, group, self.log.next_time(), peer, self.read_only_deadline()]
             .into_iter()
             .flatten()
             .fold(reap, Millis::min)
@@ -348,7 +353,8 @@ impl WriteStage {
 
     /// Is there work that no event will announce?
     pub fn has_requests(&self) -> bool {
-        (self.accepts() || !self.orders()) && self.inlets.iter().any(|inlet| !inlet.is_empty())
+        let waiting = self.parked.is_some() || self.inlets.iter().any(|inlet| !inlet.is_empty());
+        waiting && (self.accepts() || !self.orders())
     }
 
     /// Does a shard lag so far behind that the stream is held up? No requests are taken meanwhile.
@@ -361,31 +367,26 @@ impl WriteStage {
         let decided = self.mode() != Some(Mode::Looking);
         decided && self.sequencer.in_flight() > 0
             || self.stream.is_backed_up()
+            || self.parked.is_some()
             || self.inlets.iter().any(|inlet| !inlet.is_empty())
     }
 
     /// For `dump` and `hash`.
     pub fn report(&mut self) -> WriteReport {
-        let of_txns = |id| self.sequencer.sessions().get(id).map(|session| session.timeout_ms);
-        let timeouts = |id| of_txns(id).or_else(|| self.reader_timeout(id)).unwrap_or(0);
-        let buckets = self
-            .tracker
-            .buckets()
-            .into_iter()
-            .map(|(at, ids)| (at.0, ids.into_iter().map(|id| (id, timeouts(id))).collect()))
-            .collect();
-        let buckets = match self.mode() {
-            Some(Mode::Learning) => vec![(0, self.sequencer.sessions().settled())],
-            Some(Mode::Leading | Mode::Looking) | None => buckets,
+        let sessions = self.sequencer.sessions();
+        let buckets = if self.orders() {
+            own_sessions::buckets(&self.tracker, |id| sessions.get(id).map(|session| session.timeout_ms))
+        } else {
+            vec![(0, sessions.settled())]
         };
+        let local = self.ensemble.as_deref().and_then(Ensemble::local_buckets);
         let digests = self.sequencer.digests().map(|at| (at.zxid.0, at.digest)).collect();
         let tree = self.sequencer.tree();
         let ephemerals = tree
             .sessions_with_ephemerals()
             .map(|id| (id, tree.ephemerals_of(id).map(str::to_owned).collect()))
             .collect();
-        let known = if self.is_read_only() { self.sequencer.sessions().settled() } else { Vec::new() };
-        WriteReport { buckets, known, ephemerals, digests, quorum: None, handed: None }
+        WriteReport { buckets, local, ephemerals, digests, quorum: None, handed: None }
     }
 
     /// For the words that show this member's part in its ensemble; `None` on a standalone server.
@@ -409,6 +410,11 @@ impl WriteStage {
 
     fn take_requests(&mut self, now: Now) -> bool {
         let mut more = false;
+        if self.accepts()
+            && let Some(message) = self.parked.take()
+        {
+            self.handle(message, now);
+        }
         for at in 0..self.inlets.len() {
             for taken in 0..REQUESTS_PER_TURN {
                 // A learner's log takes what its leader says; a member without a leader takes nothing, and throws it away.
@@ -440,9 +446,10 @@ impl WriteStage {
     fn handle(&mut self, message: ToSequencer, now: Now) {
         match self.mode() {
             Some(Mode::Looking) => return self.serve_reader(message, now),
-            Some(Mode::Learning) => return self.forward(message),
+            Some(Mode::Learning) => return self.forward(message, now),
             Some(Mode::Leading) | None => {}
         }
+        let Some(message) = self.serve_locally(message, now) else { return };
         let mut log = Sink::new(&mut self.log, &mut self.ensemble);
         match message {
             ToSequencer::Write(request) => {
@@ -602,6 +609,9 @@ impl WriteStage {
         self.gauges.ephemerals.store(tree.ephemeral_count() as u64, Relaxed);
         self.gauges.data_bytes.store(tree.approximate_data_size() as u64, Relaxed);
         self.gauges.sessions.store(self.sequencer.sessions().len() as u64, Relaxed);
+        if let Some(ensemble) = self.ensemble.as_deref() {
+            self.gauges.local_sessions.store(ensemble.own.count() as u64, Relaxed);
+        }
         self.gauges.zxid.store(self.sequencer.committed_zxid().0, Relaxed);
         self.gauges.durable.store(self.log.durable().0, Relaxed);
     }

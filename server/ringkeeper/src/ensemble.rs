@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clients::Mailbox;
 use config::{Config, Ensemble, ExitStatus};
 use disk::RealDisk;
+use member::LocalSessions;
 use member::ensemble::{Parts, Store};
 use peers::Connector;
 use proto::{Millis, Zxid};
@@ -77,6 +78,11 @@ pub fn parts(
         store: Store { disk: Arc::new(disk), data_dir: dirs.data.clone(), log_dir: dirs.log.clone(), options },
         leader_serves: ensemble.leader_serves,
         read_only_after_ms: config.read_only_mode.then(|| READ_ONLY_AFTER_MS.max(i64::from(config.tick_time_ms))),
+        local_sessions: match ensemble.local_sessions {
+            config::LocalSessions { enabled: false, .. } => LocalSessions::Off,
+            config::LocalSessions { upgrading: false, .. } => LocalSessions::On,
+            config::LocalSessions { .. } => LocalSessions::Upgraded,
+        },
         reconfig_enabled: config.nodes.reconfig,
         history_max: ensemble.catch_up.transactions as usize,
     })

@@ -121,6 +121,10 @@ pub fn run(config: Config) -> Result<(), Failure> {
             close_session_txn: config.close_session_lists_ephemerals,
             length_max,
             record_bytes_max: length_max,
+            unknown_session: match config.ensemble {
+                Some(_) => proto::Code::SessionExpired,
+                None => proto::Code::UnknownSession,
+            },
         },
         last,
     );

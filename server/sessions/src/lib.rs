@@ -64,6 +64,11 @@ impl Tracker {
         Tracker { settings, sessions: HashMap::default(), wheel: BTreeSet::new() }
     }
 
+    /// The bounds, for another tracker of the same server.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// Forgets all sessions: who leads an ensemble tracks them, and does not lead any more or begins anew.
     pub fn clear(&mut self) {
         self.sessions.clear();
@@ -84,19 +89,21 @@ impl Tracker {
     /// Begins to track a session, new or found on disk. A session that is already known and alive is touched and keeps its
     /// timeout; a closing one stays as it is.
     pub fn open(&mut self, id: SessionId, timeout_ms: i32, now: Millis) -> Arc<Pulse> {
+        self.adopt(id, timeout_ms, Arc::default(), now)
+    }
+
+    /// The same for a session with a pulse from another tracker, which is that of its connection.
+    pub fn adopt(&mut self, id: SessionId, timeout_ms: i32, pulse: Arc<Pulse>, now: Millis) -> Arc<Pulse> {
         let expiry = self.expiry(now, timeout_ms).0;
-        match self.sessions.entry(id) {
-            Entry::Occupied(known) => {
-                known.get().pulse.beat(now);
-                Arc::clone(&known.get().pulse)
-            }
+        let pulse = match self.sessions.entry(id) {
+            Entry::Occupied(known) => Arc::clone(&known.get().pulse),
             Entry::Vacant(place) => {
-                let pulse = Arc::new(Pulse::new(now));
-                place.insert(Session { timeout_ms, pulse: Arc::clone(&pulse), bucket: Some(expiry) });
                 self.wheel.insert((expiry, id));
-                pulse
+                Arc::clone(&place.insert(Session { timeout_ms, pulse, bucket: Some(expiry) }).pulse)
             }
-        }
+        };
+        pulse.beat(now);
+        pulse
     }
 
     /// A client comes back to its session with a newly negotiated timeout, which counts from now on. `None` if the session
@@ -228,6 +235,11 @@ impl Ids {
     pub fn new(server: u8, elapsed: Millis) -> Ids {
         let next = (((elapsed.0 as u64) << 24) >> 8) as i64 | i64::from(server) << 56;
         Ids { next }
+    }
+
+    /// Is this one of this server's ids, also of an earlier life?
+    pub fn made(&self, id: SessionId) -> bool {
+        id.0 >> 56 == self.next >> 56
     }
 
     /// The next id that is nobody's. `taken` says which ids are in use: after a reboot the clock begins again, and sessions

@@ -227,6 +227,7 @@ fn sequencer_settings() -> Settings {
         close_session_txn: true,
         length_max: PAYLOAD_MAX,
         record_bytes_max: PAYLOAD_MAX,
+        unknown_session: proto::Code::SessionExpired,
     }
 }
 
@@ -269,6 +270,7 @@ fn ensemble(
         },
         leader_serves: settings.leader_serves,
         read_only_after_ms: settings.read_only_mode.then_some(2 * settings.tick_ms),
+        local_sessions: member::LocalSessions::Off,
         reconfig_enabled: false,
         history_max: settings.history_max,
     })

@@ -413,6 +413,63 @@ def readonly(stage, layout):
     stage.judge(e)
 
 
+def local(stage, layout):
+    """Local sessions cost no transaction and are their member's alone; wanting ephemerals upgrades them, or is refused."""
+    for upgrading in ("false", "true"):
+        e = stage.ensemble(layout, cfg={"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": upgrading})
+        leader = e.form()
+
+        def counts(sid):
+            found = re.findall(rb"zk_(local|global)_sessions\t(\d+)", e[sid].word(b"mntr"))
+            return {kind.decode(): int(n) for kind, n in found}
+
+        def zxid():
+            return re.search(rb"Zxid: (0x[0-9a-f]+)", e[leader].word(b"srvr"))[1]
+
+        before = zxid()
+        conns = {sid: e.connect(sid) for sid in e.members}
+        for sid in e.members:
+            for _ in range(20):
+                e.connect(sid).quit()
+            silent = e.connect(sid, timeout=2 * TICK_MS)
+            silent.drop()
+            until(lambda sid=sid: counts(sid) == {"local": 1, "global": 0}, f"a silent session expires at {sid}")
+            got = e.try_connect(sid, session=silent.session, password=silent.password)
+            assert got and got[1].session == 0, f"it has not expired: {got}"
+        assert zxid() == before, "a local session made a transaction"
+        for sid, c in conns.items():
+            c.ok(req.create(f"/local{sid}", b""))
+            assert c.burst(req.set_data(f"/local{sid}", b"x"), req.get_data(f"/local{sid}"))[1].data == b"x"
+            for other in others(e, sid):
+                got = e.try_connect(other, session=c.session, password=c.password)
+                assert got and got[1].session == 0, f"the session of {sid} is known at {other}: {got}"
+            conns[sid] = e.connect(sid, session=c.session, password=c.password)
+            assert conns[sid].session == c.session and c.closed() == []
+        for sid, c in conns.items():
+            path, at = f"/local{sid}/mine", others(e, sid)[0]
+            if upgrading == "false":
+                for request in (req.create(path, flags=EPHEMERAL), req.create2(path, flags=EPHEMERAL | SEQUENTIAL), req.create("/no/where", flags=EPHEMERAL)):
+                    assert c.do(request).err == E.EPHEMERALONLOCALSESSION
+                results = c.do(req.multi(req.create(f"/local{sid}/a"), req.create(path, flags=EPHEMERAL))).results
+                wanted = E.EPHEMERALONLOCALSESSION if sid == leader else E.SESSIONEXPIRED
+                assert [r[:2] for r in results] == [(OP.error, 0), (OP.error, wanted)], results
+                assert counts(sid) == {"local": 1, "global": 0}
+                c.quit()
+            else:
+                replies = c.burst(req.set_data(f"/local{sid}", b"y"), req.create(path, flags=EPHEMERAL), req.set_data(f"/local{sid}", b"z"), req.exists(path))
+                assert [r.err for r in replies] == [0] * 4 and replies[3].stat.owner == c.session, replies
+                moved = e.connect(at, session=c.session, password=c.password)
+                assert moved.session == c.session, "an upgraded session is the ensemble's"
+                moved.ok(req.sync("/"))
+                assert moved.ok(req.exists(path)).stat.owner == c.session and moved.do(req.create(path + "2", flags=EPHEMERAL)).err == 0
+                moved.quit()
+        until(lambda: all(counts(sid) == {"local": 0, "global": 0} for sid in e.members), "all sessions have ended")
+        look = e.connect(leader)
+        assert not any(look.ok(req.get_children(f"/local{sid}")).children for sid in e.members), "ephemerals outlive their sessions"
+        look.quit()
+        stage.judge(e)
+
+
 def partition(stage, layout):
     """The leader is cut off from all others with clients on both sides; then a follower; then one direction only."""
     e = stage.ensemble(layout, network=True)
@@ -889,6 +946,7 @@ SCENARIOS = {
     "everyone": (everyone, ["RRR"], ALL_MIXES + ["JJJ"]),
     "stopped": (stopped, ["RJR"], ALL_MIXES + ["JJJ"]),
     "readonly": (readonly, ["RJR"], ["RRR", "RJR", "RJJ", "JJJ"]),
+    "local": (local, ["JRRj"], ["RRRr", "JJRr", "RRJj", "JRJr", "JJJj"]),
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),
     "rolling": (rolling, ["JJJ"], ["JJJ", "RRR"]),

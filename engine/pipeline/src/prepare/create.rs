@@ -32,7 +32,7 @@ pub(crate) fn create<'f, G: Guard>(
     if !ttl_fits {
         return Err(Code::BadArguments.into());
     }
-    ctx.session(caller)?;
+    if mode.ephemeral { ctx.owner(caller) } else { ctx.session(caller) }?;
     let (parent_path, _) = loose_split(&request.path)?;
     let acl = ctx.fix_up(request.acl.as_deref(), caller)?;
     let parent = found(ctx.tree, parent_path)?;

@@ -51,6 +51,18 @@ pub(crate) struct Caller<'a> {
     pub(crate) from: Option<Origin>,
     /// The identities.
     pub(crate) ids: &'a [Id],
+    /// What is known of the session.
+    pub(crate) standing: Standing,
+}
+
+/// What is known of the session for which a write is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// The table of sessions says whether it exists; if not, this code says so.
+    Tabled(Code),
+    /// It exists, although no transaction made it: the server knows it that has its connection. It owns no znodes, and whoever asks
+    /// for one gets this code.
+    Local(Code),
 }
 
 /// What the operations work on.
@@ -87,11 +99,23 @@ impl<'s, G: Guard> Context<'s, G> {
 
     /// The session check that precedes everything else.
     pub(crate) fn session(&self, caller: Caller<'_>) -> Result<(), Refusal> {
-        let session = self.sessions.get(caller.session).ok_or(Code::UnknownSession)?;
+        let unknown = match caller.standing {
+            Standing::Tabled(unknown) => unknown,
+            Standing::Local(_) => return Ok(()),
+        };
+        let session = self.sessions.get(caller.session).ok_or(unknown)?;
         if session.owner.is_some() && session.owner != caller.from {
             return Err(Refusal::Moved);
         }
         Ok(())
+    }
+
+    /// The session check of whoever will own a znode.
+    pub(crate) fn owner(&self, caller: Caller<'_>) -> Result<(), Refusal> {
+        match caller.standing {
+            Standing::Tabled(_) => self.session(caller),
+            Standing::Local(refusal) => Err(refusal.into()),
+        }
     }
 
     /// The ACL as it is stored. All that a request carries together must fit a record.

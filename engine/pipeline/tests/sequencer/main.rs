@@ -64,6 +64,7 @@ impl Kit {
             reconfig_enabled: false,
             length_max: 1 << 20,
             record_bytes_max: 1 << 20,
+            unknown_session: Code::UnknownSession,
         };
         let sequencer = Sequencer::new(tree, SessionTable::default(), Open, settings, Zxid::ZERO);
         let mut kit = Kit { sequencer, log: Shelf { taken: Vec::new(), bytes_max: 1 << 20 } };
@@ -242,7 +243,7 @@ impl Learner {
 }
 
 fn waits() -> Option<pipeline::Waiting> {
-    Some(pipeline::Waiting { conn: HERE, xid: Xid(9), body: None })
+    Some(pipeline::Waiting { conn: HERE, xid: Xid(9), answer: None })
 }
 
 #[test]

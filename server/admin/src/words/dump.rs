@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use member::report::ConnReport;
+use member::report::{Buckets, ConnReport};
 use proto::{Millis, SessionId};
 
 use crate::java::{Date, Peer};
@@ -13,16 +13,19 @@ use crate::{Facts, Role};
 
 pub(super) fn text(facts: &Facts) -> String {
     let mut out = "SessionTracker dump:\n".to_owned();
+    let (local, all) = (&facts.writes.local, &facts.writes.buckets);
+    if let Some(local) = local {
+        out.push_str("Local ");
+        session_sets(&mut out, facts, local);
+    }
     match facts.role {
-        Role::Follower | Role::Observer => {
-            known_sessions(&mut out, facts.writes.buckets.iter().flat_map(|(_, sessions)| sessions))
+        Role::Follower | Role::Observer | Role::ReadOnly => {
+            known_sessions(&mut out, all.iter().flat_map(|(_, sessions)| sessions));
         }
-        Role::ReadOnly => {
-            out.push_str("Local ");
-            session_buckets(&mut out, facts);
-            known_sessions(&mut out, &facts.writes.known);
+        Role::Leader | Role::Standalone | Role::NotServing => {
+            out.push_str(if local.is_some() { "Global " } else { "" });
+            session_sets(&mut out, facts, all);
         }
-        Role::Leader | Role::Standalone | Role::NotServing => session_buckets(&mut out, facts),
     }
 
     out.push_str("ephemeral nodes dump:\n");
@@ -48,8 +51,7 @@ pub(super) fn text(facts: &Facts) -> String {
 }
 
 /// Sessions by the time at which whoever decides about them lets them expire.
-fn session_buckets(out: &mut String, facts: &Facts) {
-    let buckets = &facts.writes.buckets;
+fn session_sets(out: &mut String, facts: &Facts, buckets: &Buckets) {
     let sessions: usize = buckets.iter().map(|(_, sessions)| sessions.len()).sum();
     _ = writeln!(out, "Session Sets ({})/({sessions}):", buckets.len());
     for (expiry, sessions) in buckets {

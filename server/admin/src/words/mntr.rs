@@ -53,6 +53,7 @@ pub(super) fn text(facts: &Facts) -> String {
     lines.put_if("last_proposal_size", led.map(|led| led.last_proposal_size));
     lines.put_if("pending_syncs", led.map(|led| led.pending_syncs));
     lines.put_if("leader_uptime", led.map(|led| led.leader_uptime_ms));
+    lines.put("local_sessions", levels.local_sessions);
     lines.put("uptime", facts.now_mono.since(facts.server.started));
     lines.put("max_latency", totals.latency_max);
     lines.put_if("learners", led.map(|led| led.learners.len()));

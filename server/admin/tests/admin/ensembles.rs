@@ -176,12 +176,38 @@ fn a_member_that_serves_readers_says_that_it_is_read_only() {
     let text = answer(word("mntr"), &facts);
     assert!(text.contains("zk_server_state\tread-only\n"), "{text}");
     assert!(!text.contains("peer_state"), "{text}");
-    facts.writes.buckets = vec![(facts.now_mono.0, vec![(SessionId(0x11), 4_000)])];
-    facts.writes.known = vec![(SessionId(0x22), 30_000)];
+    facts.writes.local = Some(vec![(facts.now_mono.0, vec![(SessionId(0x11), 4_000)])]);
+    facts.writes.buckets = vec![(0, vec![(SessionId(0x22), 30_000)])];
     let text = answer(word("dump"), &facts);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..2], ["SessionTracker dump:", "Local Session Sets (1)/(1):"]);
     assert_eq!(lines[3..6], ["\t0x11", "Global Sessions(1):", "0x22\t30000ms"]);
+}
+
+/// As 3.9.5 answers with `localSessionsEnabled=true`.
+#[test]
+fn dump_shows_local_sessions_before_those_of_the_ensemble() {
+    for (phase, ensembles) in [
+        (Phase::Leading, &["Global Session Sets (1)/(1):", "1 expire at ", "\t0x22"] as &[&str]),
+        (Phase::Following, &["Global Sessions(1):", "0x22\t30000ms"]),
+        (Phase::Observing, &["Global Sessions(1):", "0x22\t30000ms"]),
+    ] {
+        let mut facts = member(crate::facts(), quorum(phase));
+        facts.writes.local = Some(vec![(facts.now_mono.0, vec![(SessionId(0x11), 4_000)])]);
+        facts.writes.buckets = vec![(facts.now_mono.0, vec![(SessionId(0x22), 30_000)])];
+        facts.levels.local_sessions = 1;
+        let text = answer(word("dump"), &facts);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "Local Session Sets (1)/(1):");
+        assert_eq!(lines[3], "\t0x11");
+        for (line, beginning) in lines[4..].iter().zip(ensembles) {
+            assert!(line.starts_with(beginning), "{phase:?}: {text}");
+        }
+        assert!(answer(word("mntr"), &facts).contains("\nzk_local_sessions\t1\n"));
+        facts.writes.local = None;
+        let without = answer(word("dump"), &facts);
+        assert!(!without.contains("Local") && !without.contains("Global Session Sets"), "{without}");
+    }
 }
 
 /// A leader with two followers and an observer, as the captured one.

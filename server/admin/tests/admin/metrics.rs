@@ -63,6 +63,7 @@ fn what_most_dashboards_show_is_there() {
         "open_file_descriptor_count",
         "max_file_descriptor_count",
         "global_sessions",
+        "local_sessions",
         "uptime",
     ] {
         assert!(ours.contains_key(&format!("zk_{name}")), "{name}");

@@ -83,6 +83,8 @@ fn every_setting_of_an_ensemble_reaches_its_field() {
         ("syncLimit=7", |ensemble| ensemble.sync_limit_ticks == 7 && ensemble.election.handshake_timeout_ms == 14_000),
         ("connectToLearnerMasterLimit=7", |ensemble| ensemble.connect_limit_ticks == 7),
         ("leaderServes=no", |ensemble| !ensemble.leader_serves),
+        ("localSessionsEnabled=true", |ensemble| ensemble.local_sessions.enabled),
+        ("localSessionsUpgradingEnabled=true", |ensemble| ensemble.local_sessions.upgrading),
         ("cnxTimeout=7", |ensemble| ensemble.election.connect_timeout_ms == 7),
         ("quorumCnxnTimeoutMs=7", |ensemble| ensemble.election.handshake_timeout_ms == 7),
         ("fastleader.minNotificationInterval=7", |ensemble| ensemble.election.notification_min_ms == 7),
@@ -397,17 +399,16 @@ fn doubtful_ensembles_are_warned_about() {
     );
     warned(
         &format!(
-            "{THREE}syncEnabled=false\nlocalSessionsEnabled=true\nobserverMasterPort=2999\nfollower.nodelay=false\n\
+            "{THREE}syncEnabled=false\nobserverMasterPort=2999\nfollower.nodelay=false\n\
              learner.asyncSending=true\nleader.ackLoggingFrequency=5\nsyncLimit=7\n"
         ),
         &[
-            "zoo.cfg:5: syncLimit: overridden by line 15",
+            "zoo.cfg:5: syncLimit: overridden by line 14",
             "zoo.cfg:9: syncEnabled: observers always keep their data on disk",
-            "zoo.cfg:10: localSessionsEnabled: local sessions are not built yet; every session is known to the whole ensemble",
-            "zoo.cfg:11: observerMasterPort: followers do not serve observers yet; observers learn from the leader",
-            "zoo.cfg:12: follower.nodelay: nothing is delayed: sockets between members always have TCP_NODELAY",
-            "zoo.cfg:13: learner.asyncSending: not needed: sending and closing never make a member wait",
-            "zoo.cfg:14: leader.ackLoggingFrequency: not built yet; this has no effect",
+            "zoo.cfg:10: observerMasterPort: followers do not serve observers yet; observers learn from the leader",
+            "zoo.cfg:11: follower.nodelay: nothing is delayed: sockets between members always have TCP_NODELAY",
+            "zoo.cfg:12: learner.asyncSending: not needed: sending and closing never make a member wait",
+            "zoo.cfg:13: leader.ackLoggingFrequency: not built yet; this has no effect",
         ],
     );
     // A standalone server does not look at any of them.

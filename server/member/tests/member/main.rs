@@ -8,6 +8,7 @@ mod errors;
 mod faults;
 mod framing;
 mod limits;
+mod local_sessions;
 mod multi;
 mod order;
 mod power_cuts;

@@ -1,19 +1,12 @@
 //! A member without a leader: whom it serves, with what, and until when.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use host::MemoryDisk;
 use member::Mode;
-use member::ensemble::{Parts, Store};
+use member::ensemble::Parts;
 use proto::connect::session_password;
 use proto::stat::StatPersisted;
-use proto::{Code, Millis, Op, SessionId, Sid};
-use quorum::peer::{Peer, PeerSettings};
-use quorum::view::QuorumView;
-use snapshot::RestoreOptions;
-use snapshot::epochs::Epochs;
+use proto::{Code, Millis, Op, SessionId};
 
+use crate::ensemble::{THREE, parts};
 use crate::wire::*;
 use crate::world::{START_MS, World};
 
@@ -30,23 +23,9 @@ fn lone_member(read_only_after_ms: Option<i64>) -> World {
         loader.node(path, Some(b"old"), tree::OPEN_ID, StatPersisted::default()).unwrap();
     }
     let writer = loader.finish(proto::Zxid(50)).unwrap();
-    let view = QuorumView::parse("server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n").unwrap();
     World::with(|o| {
         o.restored = Some((writer, vec![(KNOWN, 30_000)]));
-        o.ensemble = Some(Parts {
-            peer: Peer::new(PeerSettings::new(Sid(1)), view, Millis(START_MS)),
-            epochs: Epochs { accepted: 0, current: 0 },
-            store: Store {
-                disk: Arc::new(MemoryDisk::new()),
-                data_dir: PathBuf::from("/data"),
-                log_dir: PathBuf::from("/log"),
-                options: RestoreOptions::new(tree::Options::new((1, 2))),
-            },
-            leader_serves: true,
-            read_only_after_ms,
-            reconfig_enabled: false,
-            history_max: 500,
-        });
+        o.ensemble = Some(Parts { read_only_after_ms, ..parts(THREE) });
     })
 }
 
@@ -154,9 +133,9 @@ fn a_readers_session_can_be_taken_up_again_until_it_expires() {
     assert!(!w.client(second).closed);
 
     let report = w.stage.report();
-    let shown: Vec<_> = report.buckets.into_iter().flat_map(|(_, sessions)| sessions).collect();
+    let shown: Vec<_> = report.local.unwrap().into_iter().flat_map(|(_, sessions)| sessions).collect();
     assert_eq!(shown, [(SessionId(session), 10_000)]);
-    assert_eq!(report.known, [(KNOWN, 30_000)]);
+    assert_eq!(report.buckets, [(0, vec![(KNOWN, 30_000)])]);
 
     w.pass(20_000);
     let late = w.socket(0, "127.0.0.1");

@@ -95,6 +95,7 @@ impl Default for Options {
                 close_session_txn: true,
                 length_max,
                 record_bytes_max: length_max,
+                unknown_session: proto::Code::UnknownSession,
             },
             auth: auth::Settings::default(),
             rules: tree::OwnerRules { extended_types: true, ..tree::OwnerRules::default() },

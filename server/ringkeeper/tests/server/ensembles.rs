@@ -281,6 +281,98 @@ fn a_standalone_server_with_read_only_mode_enabled_is_as_any_other() {
     server.stop();
 }
 
+/// What a member's metrics say of sessions that it alone knows, and of those of the ensemble.
+fn sessions(server: &Server) -> (i64, i64) {
+    (server.metric("local_sessions"), server.metric("global_sessions"))
+}
+
+/// A session taken up at a member, as soon as that has what its client has seen.
+fn take_up(server: &Server, session: &Session) -> Result<Session, Error> {
+    let mut outcome = Err(Error::Closed);
+    until("it has caught up", || {
+        outcome = Session::connect(server.addr, &session.reattach());
+        !matches!(outcome, Err(Error::Closed))
+    });
+    outcome
+}
+
+/// The story, at a leader, a follower and an observer: sessions come, read, write and go, and none of them is a transaction. One is
+/// refused at another member; one expires; and one wants an ephemeral, which it may not have, or for which it becomes the ensemble's
+/// and then goes on elsewhere.
+#[test]
+fn with_local_sessions_only_what_wants_ephemerals_is_known_to_the_ensemble() {
+    for upgrading in [false, true] {
+        let dir = directory();
+        let lines = format!(
+            "{}:observer\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled={upgrading}\n",
+            three_lines().trim_end()
+        );
+        let launch = |id| member(dir.path(), id, &lines);
+        let launches = [launch("1"), launch("2"), launch("3").set("peerType", "observer")];
+        let mut servers: Vec<Server> = launches.iter().map(start).collect();
+        until("all serve", || servers.iter().all(|server| mode(server).is_some()));
+        let at = servers.iter().position(leads).expect("one leads");
+        until("both learn", || servers[at].metric("learners") == 2);
+        assert_eq!(servers[at].metric("proposal_count"), 0);
+
+        let mut stay: Vec<Session> = servers.iter().map(Server::session).collect();
+        for server in &servers {
+            for _ in 0..20 {
+                let mut session = server.session();
+                assert!(session.exists("/none", false).expect("read").is_none());
+                session.close().expect("closed");
+            }
+            assert_eq!(sessions(server), (1, 0));
+        }
+        assert_eq!(servers[at].metric("proposal_count"), 0);
+        for (number, (server, session)) in servers.iter().zip(&mut stay).enumerate() {
+            let path = format!("/{number}");
+            session.create(&path, b"", 0).expect("created");
+            session.set(&path, b"local", 0).expect("set");
+            assert_eq!(session.get(&path, false).expect("read").0.as_deref(), Some(&b"local"[..]));
+            let dump = server.word("dump");
+            let id = session.id().0;
+            assert!(dump.starts_with("SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at "), "{dump}");
+            assert!(dump.contains(&format!(":\n\t0x{id:x}\nGlobal Session")), "{dump}");
+            let other = &servers[(number + 1) % 3];
+            let error = take_up(other, session).err();
+            assert!(matches!(error, Some(Error::Refused)), "{error:?}");
+            *session = take_up(server, session).expect("its own member knows it");
+        }
+        assert_eq!(servers[at].metric("proposal_count"), 6);
+
+        for (number, session) in stay.iter_mut().enumerate() {
+            let made = session.create(&format!("/{number}/mine"), b"", 1);
+            if upgrading {
+                made.expect("created");
+                let next = &servers[(number + 1) % 3];
+                let mut moved = take_up(next, session).expect("known everywhere");
+                moved.ask(&Request::Sync("/")).expect("synced");
+                let stat = moved.exists(&format!("/{number}/mine"), false).expect("read").expect("it lives on");
+                assert_eq!(stat.ephemeral_owner, session.id());
+                *session = moved;
+            } else {
+                assert_eq!(made.err().and_then(|error| error.code()), Some(Code::EphemeralOnLocalSession));
+            }
+        }
+        let expected = if upgrading { (0, 3) } else { (1, 0) };
+        until("all know", || servers.iter().all(|server| sessions(server) == expected));
+
+        // Silence ends a local session where it is; and the end of a member's role ends all of its own.
+        for server in &servers {
+            let _silent = server.session_of(1_000);
+            assert_eq!(sessions(server), (expected.0 + 1, expected.1));
+        }
+        until("they have expired", || servers.iter().all(|server| sessions(server) == expected));
+        let kept = servers[2].session();
+        servers.remove(at).kill();
+        servers.insert(at, start(&launches[at]));
+        until("all serve", || servers.iter().all(|server| mode(server).is_some()));
+        assert!(matches!(take_up(&servers[2], &kept).err(), Some(Error::Refused)), "its member has begun anew");
+        servers.into_iter().for_each(Server::stop);
+    }
+}
+
 /// A reconfiguration that gives a member this line, once the ensemble takes it.
 fn reconfigure(at: &Server, line: &str) {
     let request = Request::Reconfig { joining: Some(line), leaving: None, members: None, from_config: -1 };
