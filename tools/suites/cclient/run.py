@@ -7,7 +7,6 @@ session.txt holds the commands, golden.txt what the client printed against the J
 The client answers asynchronously, so the next command is given only when the last one has been answered.
 """
 
-import argparse
 import os
 import re
 import subprocess
@@ -19,8 +18,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from harness.servers import KINDS, Server, default_kind  # noqa: E402
-from harness.transcript import compare  # noqa: E402
+from harness.servers import Server  # noqa: E402
+from harness.transcript import arguments, compare  # noqa: E402
 
 CLIENT = "/usr/lib/zookeeper/bin/cli_mt"
 ANSWER = re.compile(r"rc = -?\d+|Error -?\d+ for|ttl value must")
@@ -88,10 +87,7 @@ def comparable(parts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", default=default_kind(), choices=KINDS)
-    parser.add_argument("--capture", action="store_true")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     with tempfile.TemporaryDirectory() as directory, Server(directory, args.kind, {"extendedTypesEnabled": "true"}) as server:
         got = comparable(converse(server.port, directory))
     return compare("cclient", got, os.path.join(HERE, "golden.txt"), args.capture)

@@ -120,6 +120,14 @@ class Member(Server):
         status, self.process = self.process.returncode, None
         assert status == 0 or self.kind != "ringkeeper", f"member {self.sid} ended with status {status}\n{self.log_tail()}"
 
+    def has_logged(self, text):
+        """Whether these bytes stand in one of its log files."""
+        for path in glob.glob(os.path.join(self.files, "log.*")):
+            with open(path, "rb") as f:
+                if text in f.read():
+                    return True
+        return False
+
     def mark(self):
         """The end of its output so far, for `said`."""
         return len(self.log_text())

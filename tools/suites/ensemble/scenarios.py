@@ -89,6 +89,23 @@ def synced(e, sid, mark, how):
     assert e[sid].said(mark, SYNC_WORDS[how][e[sid].kind == "ringkeeper"]), f"member {sid} ({e[sid].kind}) was not synchronised by {how}:\n{e[sid].log_text()[mark:][-3000:]}"
 
 
+def comes_back(e, sid, how):
+    """A member that was killed starts and is synchronised in this way. Returns who leads."""
+    mark = e[sid].mark()
+    e.spawn(sid)
+    leader = e.wait()
+    synced(e, sid, mark, how)
+    return leader
+
+
+def until(holds, what, seconds=60):
+    """Wait for what only asking again can tell."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"within {seconds} s it was not so that {what}"
+        time.sleep(0.02)
+
+
 def form(stage, layout):
     """Every member takes writes of every kind, fails requests as its own, and shows all of it after a sync."""
     e = stage.ensemble(layout)
@@ -145,10 +162,7 @@ def diff(stage, layout):
         e.kill(sid)
         e.wait()
         load.progress(30)
-        mark = e[sid].mark()
-        e.spawn(sid)
-        e.wait()
-        synced(e, sid, mark, "DIFF")
+        comes_back(e, sid, "DIFF")
     stage.judge(e, load)
 
 
@@ -167,10 +181,7 @@ def snap(stage, layout):
         fill(c, f"/far{sid}", 900)
         c.quit()
         load.progress(10)
-        mark = e[sid].mark()
-        e.spawn(sid)
-        e.wait()
-        synced(e, sid, mark, "SNAP")
+        comes_back(e, sid, "SNAP")
     stage.judge(e, load)
 
 
@@ -187,16 +198,13 @@ def trunc(stage, layout):
         e[sid].pause()
     for i in range(7):
         c.post(req.create(f"/tail{i}", b"never"))
-    time.sleep(0.3)  # it logs what it proposes
+    until(lambda: e[leader].has_logged(b"/tail6"), "the leader logs what it proposes")
     e.kill(leader, *others(e, leader))
     c.drop()
     e.spawn(*others(e, leader))
     e.wait()
     # Nothing is written before it is back: Java truncates only where its own log ends, and else sends a snapshot.
-    mark = e[leader].mark()
-    e.spawn(leader)
-    assert e.wait() != leader
-    synced(e, leader, mark, "TRUNC")
+    assert comes_back(e, leader, "TRUNC") != leader
     for sid in e.members:
         look = e.connect(sid)
         for i in range(7):
@@ -231,10 +239,7 @@ def observer(stage, layout):
     # no voters' majority: observers do not make one
     second = e.followers()[0]
     e.kill(second)
-    until = time.monotonic() + 60
-    while any(e[s].mode() for s in e.running):
-        assert time.monotonic() < until, "served without a quorum"
-        time.sleep(0.1)
+    until(lambda: not any(e[s].mode() for s in e.running), "nobody serves without a quorum")
     e.spawn(leader, second)
     e.wait()
     load.progress(20)
@@ -355,8 +360,7 @@ def stopped(stage, layout):
     e.wait()
     load.progress(40)
     e[leader].resume()
-    time.sleep(1)
-    assert e.wait() != leader
+    until(lambda: e[leader].mode() == "follower", "the leader that stood still follows another")
     load.progress()
     victim = e.followers()[0]
     e[victim].pause()
@@ -477,10 +481,8 @@ def partition(stage, layout):
     load = Load(e, seed=stage.seed, patience=2.0).start().progress()
     leader = e.leader()
     e.network.isolate(leader)
-    until = time.monotonic() + 60
-    while e[leader].mode() == "leader" or not any(e[s].mode() == "leader" for s in others(e, leader)):
-        assert time.monotonic() < until, "no new leader on the side of the majority"
-        time.sleep(0.1)
+    until(lambda: e[leader].mode() != "leader" and any(e[s].mode() == "leader" for s in others(e, leader)),
+          "the side of the majority has a leader, and the other has none")
     load.progress(40)
     e.network.heal()
     e.wait()
@@ -616,18 +618,18 @@ def rolling(stage, layout):
     stage.judge(e, load)
 
 
-def five(stage, layout):
-    """Five members, two of them killed at a time, the leader among them."""
+def minorities(stage, layout):
+    """As many members as may be are killed at a time, the leader among them."""
     e = stage.ensemble(layout)
     e.form()
     load = Load(e, seed=stage.seed).start().progress()
     for _ in range(2):
         leader = e.wait()
-        second = stage.rng.choice(e.followers())
-        e.kill(leader, second)
+        victims = [leader, *stage.rng.sample(e.followers(), (len(layout) - 1) // 2 - 1)]
+        e.kill(*victims)
         e.wait()
         load.progress()
-        e.spawn(leader, second)
+        e.spawn(*victims)
         e.wait()
         load.progress()
     stage.judge(e, load)
@@ -749,12 +751,45 @@ def reconfig(stage, layout):
     stage.judge(e, load, without=[1])
 
 
-def until(holds, what, seconds=30):
-    """Wait for what only asking again can tell."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"within {seconds} s it was not so that {what}"
-        time.sleep(0.02)
+def roles(stage, layout):
+    """By reconfig, under load: a follower becomes an observer and a voter again, then the last member of all, then the leader, who gives way."""
+    e = stage.ensemble(layout, cfg={"reconfigEnabled": "true"}, props={"zookeeper.skipACL": "yes"})
+    e.form()
+    for m in e.members.values():
+        m.keeps_cfg = True
+    load = Load(e, seed=stage.seed, workers=3).start().progress()
+
+    def turn(sid, observer):
+        m, mode = e[sid], "observer" if observer else "follower"
+        m.observer = observer
+        told = change(e, joining=e.line(sid))
+        assert f"server.{sid}={m.host}:{m.quorum_port}:{m.election_port}:{'observer' if observer else 'participant'}" in told, told
+        until(lambda: m.mode() == mode, f"member {sid} ({m.kind}) is {mode}")
+        e.wait()
+        load.progress(30)
+
+    leader = e.wait()
+    for sid in (e.followers()[0], e.followers()[-1]):
+        turn(sid, True)
+        # It counts no longer, and what its files say of it is so after a start, too.
+        e.kill(sid)
+        load.progress(30)
+        e.spawn(sid)
+        e.wait()
+        assert e[sid].mode() == "observer"
+        turn(sid, False)
+    # Again it counts: with another one it is the quorum.
+    assert e.wait() == leader
+    turn(leader, True)
+    assert e.wait() != leader
+    turn(leader, False)
+    e.kill(e.leader())
+    e.wait()
+    load.progress(30)
+    e.spawn(*(s for s in e.members if s not in e.running))
+    e.wait()
+    load.progress(30)
+    stage.judge(e, load)
 
 
 def refuses(host, port):
@@ -923,11 +958,8 @@ def crowd(stage, layout):
     for n, c in enumerate(conns):
         assert c.ok(req.exists(f"/crowd{n}")).stat.owner == c.session
         c.drop()
-    time.sleep(30 * TICK)
     look = e.connect(leader)
-    look.ok(req.sync("/"))
-    left = [n for n in range(len(conns)) if look.do(req.exists(f"/crowd{n}")).err == 0]
-    assert not left, f"ephemerals outlive their sessions: {left[:9]}"
+    until(lambda: not any(p.startswith("crowd") for p in look.ok(req.get_children("/")).children), "ephemerals go with their sessions", 60 * TICK)
     look.quit()
     stage.judge(e)
 
@@ -955,6 +987,8 @@ SCENARIOS = {
     "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
     "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
     "handover": (handover, ["RRR"], ["RRR", "JRR", "JJR", "RJRJR"]),
+    "roles": (roles, ["RJRR"], ["RRRR", "RJRR", "JRJR", "RRRJ", "JJJJ"]),
     "ports": (ports, ["RRR"], ["RRR", "RJR", "JRJ", "JJJ"]),
-    "five": (five, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
+    "five": (minorities, [], ["RRRRR", "JRJRJ", "RJRJR", "JJJJJ"]),
+    "seven": (minorities, [], ["RRRRRRR", "JRJRJRJ", "RRJRRJR"]),
 }

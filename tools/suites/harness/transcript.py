@@ -4,8 +4,19 @@ A transcript is the lines of a session, made comparable: times and session ids a
 which a client prints whenever they arrive, are kept apart from the answers, each in its own order.
 """
 
+import argparse
 import difflib
 import os
+
+from harness.servers import KINDS, default_kind
+
+
+def arguments(page):
+    """The command line of a suite that compares one session: the kind of server, and whether the golden file is to be written."""
+    parser = argparse.ArgumentParser(description=page, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", default=default_kind(), choices=KINDS)
+    parser.add_argument("--capture", action="store_true")
+    return parser.parse_args()
 
 
 def compare(name, got, golden_path, capture):

@@ -598,3 +598,13 @@ def java_password(session):
         state = (state * 0x5DEECE66D + 0xB) & mask
         out += struct.pack("<i", (state >> 16) - (1 << 32) if state >> 47 else state >> 16)
     return out
+
+
+def walk(conn, root="/"):
+    """(path, answers to getData, getACL and getChildren) of each node from `root` on, a level at a time. One that goes meanwhile has errors."""
+    level = [root]
+    while level:
+        replies = conn.burst(*(r for p in level for r in (req.get_data(p), req.get_acl(p), req.get_children(p))))
+        found = [(p, *replies[3 * i:3 * i + 3]) for i, p in enumerate(level)]
+        yield from found
+        level = [f"{p.rstrip('/')}/{k}" for p, _, _, kids in found if kids.err == 0 for k in kids.children]

@@ -33,7 +33,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from harness.servers import KINDS, Server, default_kind  # noqa: E402
-from harness.wire import EPHEMERAL, OPEN, SEQUENTIAL, Closed, Conn, E, req  # noqa: E402
+from harness.wire import EPHEMERAL, OPEN, SEQUENTIAL, Closed, Conn, E, req, walk  # noqa: E402
 
 WRITERS = 5
 OTHER_ACL = OPEN + ((1, "digest", "someone:secret"),)
@@ -306,16 +306,7 @@ class Writer:
 
 def dump(c, root):
     """path -> (data, acl, stat) of a subtree."""
-    out, level = {}, [root]
-    while level:
-        replies = c.burst(*(r for p in level for r in (req.get_data(p), req.get_acl(p), req.get_children(p))))
-        following = []
-        for i, p in enumerate(level):
-            data, acl, kids = (x.ok() for x in replies[3 * i:3 * i + 3])
-            out[p] = (data.data, acl.acl, data.stat)
-            following += [f"{p}/{k}" for k in kids.children]
-        level = following
-    return out
+    return {p: (data.ok().data, acl.ok().acl, data.stat) for p, data, acl, kids in walk(c, root) if kids.ok()}
 
 
 class Files:

@@ -38,7 +38,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 from harness.servers import HERE as HARNESS  # noqa: E402
 from harness.servers import JVM, KINDS, Server, classpath, default_kind, free_port  # noqa: E402
 from harness.wire import (ALL, CONTAINER, EPHEMERAL, EPHEMERAL_SEQUENTIAL, OP, OPEN, SEQUENTIAL, TTL_SEQUENTIAL,  # noqa: E402
-                          Closed, Conn, E, digest_id, i64, req, text)
+                          Closed, Conn, E, digest_id, i64, req, text, walk)
 from restore import JavaReader  # noqa: E402
 
 PROPS = {
@@ -97,23 +97,18 @@ def srvr_zxid(server):
 
 def dump(c):
     """path -> (SHA-1 of the data, acl, stat, children), except below FLEETING, whose nodes go by themselves."""
-    out, level = {}, ["/"]
-    while level:
-        replies = c.burst(*(r for p in level for r in (req.get_data(p), req.get_acl(p), req.get_children(p))))
-        following = []
-        for i, p in enumerate(level):
-            data, acl, kids = (x.ok() for x in replies[3 * i:3 * i + 3])
-            assert kids.children is not None
-            if p != FLEETING:
-                out[p] = (None if data.data is None else hashlib.sha1(data.data).digest(), acl.acl, data.stat, sorted(kids.children))
-                following += [f"{p.rstrip('/')}/{k}" for k in kids.children]
-        level = following
-    return out
+    return {p: (None if data.ok().data is None else hashlib.sha1(data.data).digest(), acl.ok().acl, data.stat, sorted(kids.ok().children))
+            for p, data, acl, kids in walk(c) if stays(p)}
+
+
+def stays(path):
+    """Whether a node does not go by itself."""
+    return path != FLEETING and not path.startswith(FLEETING + "/")
 
 
 def of_java(found):
     """What Java's classes found, in the form of `dump`."""
-    return {p: n[:4] for p, n in found.nodes.items() if p != FLEETING and not p.startswith(FLEETING + "/")}
+    return {p: n[:4] for p, n in found.nodes.items() if stays(p)}
 
 
 def compare(before, after, who):

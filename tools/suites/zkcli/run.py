@@ -6,7 +6,6 @@
 session.txt holds the commands, golden.txt what the client printed against the Java server (--capture writes it).
 """
 
-import argparse
 import os
 import re
 import subprocess
@@ -17,8 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from harness.servers import HERE as HARNESS  # noqa: E402
-from harness.servers import JVM, KINDS, Server, classpath, default_kind  # noqa: E402
-from harness.transcript import compare  # noqa: E402
+from harness.servers import JVM, Server, classpath  # noqa: E402
+from harness.transcript import arguments, compare  # noqa: E402
 
 
 def comparable(text):
@@ -45,10 +44,7 @@ def comparable(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", default=default_kind(), choices=KINDS)
-    parser.add_argument("--capture", action="store_true")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     with tempfile.TemporaryDirectory() as directory, Server(directory, args.kind, {"extendedTypesEnabled": "true", "enforceQuota": "true"}) as server:
         jars = classpath("java38") + ":/usr/share/java/jline.jar:/usr/share/java/commons-cli.jar"
         command = ["java", *JVM, f"-Dlog4j.configuration=file:{HARNESS}/quiet.properties", "-cp", jars, "org.apache.zookeeper.ZooKeeperMain",
