@@ -109,6 +109,8 @@ pub enum Case {
     TrioSet1x1,
     /// From kill -9 of the leader to the next write.
     Failover,
+    /// From the moment when the leader stands still (SIGSTOP), and its links stay open, to the next write.
+    Silent,
     /// Sessions that come back after the leader was killed.
     Survivors,
     /// From exec of a follower with the large tree to its first session.
@@ -123,7 +125,10 @@ impl Case {
 
     /// Does it need ensembles?
     pub fn is_trio(self) -> bool {
-        matches!(self, Case::TrioSet50x16 | Case::TrioSet1x1 | Case::Failover | Case::Survivors | Case::Rejoin)
+        matches!(
+            self,
+            Case::TrioSet50x16 | Case::TrioSet1x1 | Case::Failover | Case::Silent | Case::Survivors | Case::Rejoin
+        )
     }
 
     /// As on the command line.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow::{Break, Continue};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -119,19 +119,8 @@ impl Server {
 
     /// Starts the process; returns the time until a session was opened and `ask` was answered.
     pub fn start_until(&mut self, ask: impl Fn(&mut Session) -> Result<(), String>) -> Result<Duration, String> {
-        let log = File::options().create(true).append(true).open(self.directory.path().join("output"));
-        let log = log.map_err(|error| error.to_string())?;
-        let errors = log.try_clone().map_err(|error| error.to_string())?;
         let begun = Instant::now();
-        let child = Command::new(&self.program)
-            .args(&self.words)
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| format!("{}: {error}", self.program.display()))?;
-        let child = self.child.insert(child);
+        let child = self.child.insert(spawn(&self.program, &self.words, self.directory.path())?);
         patience::until(PAUSE, || {
             let problem = match Session::open(self.address) {
                 Ok(mut session) => match ask(&mut session) {
@@ -156,10 +145,7 @@ impl Server {
     /// Ends the process the polite way.
     pub fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            // An error means that it has ended already.
-            _ = kill_process(pid, Signal::TERM);
-        }
+        signal(&child, Signal::TERM);
         // One that does not end in time is killed.
         _ = patience::until_ok(|| match child.try_wait() {
             Ok(None) => Err(String::new()),
@@ -237,6 +223,28 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Starts a program in a directory; what it says stands in the file `output` there.
+pub fn spawn(program: &Path, words: &[String], directory: &Path) -> Result<Child, String> {
+    let log = File::options().create(true).append(true).open(directory.join("output"));
+    let log = log.map_err(|error| error.to_string())?;
+    let errors = log.try_clone().map_err(|error| error.to_string())?;
+    Command::new(program)
+        .args(words)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", program.display()))
+}
+
+/// Sends a signal; one that has ended already does not hear it.
+pub fn signal(child: &Child, signal: Signal) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        _ = kill_process(pid, signal);
     }
 }
 

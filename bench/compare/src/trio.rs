@@ -2,22 +2,24 @@
 //!
 //! All six processes run on this machine and share its disk. The other three are idle while three are measured, but for their pings.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{Options, Session, four_letter};
 use load::args::{Op, Plan as Load};
 use load::{engine, setup};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::args::{Case, Plan};
 use crate::figures::{Figures, Measure, Who};
 use crate::patience::{self, PAUSE};
+use crate::server::{signal, spawn};
 use crate::{loads, million};
 
 const MEMBERS: usize = 3;
@@ -115,18 +117,7 @@ impl Trio {
 
 impl Member {
     fn spawn(&mut self) -> Result<(), String> {
-        let log = File::options().create(true).append(true).open(self.directory.join("output"));
-        let log = log.map_err(|error| error.to_string())?;
-        let errors = log.try_clone().map_err(|error| error.to_string())?;
-        let child = Command::new(&self.program)
-            .args(&self.words)
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| format!("{}: {error}", self.program.display()))?;
-        self.child = Some(child);
+        self.child = Some(spawn(&self.program, &self.words, &self.directory)?);
         Ok(())
     }
 
@@ -180,10 +171,15 @@ pub fn measure(plan: &Plan, figures: &mut Figures) -> Result<(), String> {
             }
             if plan.wants(Case::Failover) {
                 for _ in 0..KILLS {
-                    let took = failover(trio)?;
+                    let took = failover(trio, Member::kill)?;
                     eprintln!("round {}, {who:?} ×3: next write {took:.1?} after kill -9 of the leader", round + 1);
                     figures.add(&Case::Failover.name(), Measure::Time, who, took.as_secs_f64() * 1e3);
                 }
+            }
+            if plan.wants(Case::Silent) {
+                let took = failover(trio, |leader| leader.child.iter().for_each(|child| signal(child, Signal::STOP)))?;
+                eprintln!("round {}, {who:?} ×3: next write {took:.1?} after the leader stood still", round + 1);
+                figures.add(&Case::Silent.name(), Measure::Time, who, took.as_secs_f64() * 1e3);
             }
             if plan.wants(Case::Survivors) {
                 let (took, lost) = survivors(trio, plan.survivors)?;
@@ -255,15 +251,15 @@ fn spread(plan: &Plan, measure: Duration, trio: &Trio) -> Result<Felt, String> {
     })
 }
 
-/// Kills the leader; the time until a client of another member, which comes back as soon as it may, has written.
-fn failover(trio: &mut Trio) -> Result<Duration, String> {
+/// Takes the leader away; the time until a client of another member, which comes back as soon as it may, has written.
+fn failover(trio: &mut Trio, take_away: impl FnOnce(&mut Member)) -> Result<Duration, String> {
     let (leader, followers) = trio.leader()?;
     let address = trio.members[followers[0]].address;
     let options = Options { timeout_ms: TIMEOUT_MS, deadline: Duration::from_secs(1), ..Options::default() };
     let mut session = Session::connect(address, &options).map_err(|error| error.to_string())?;
     session.set("/load", b"before", -1).map_err(|error| error.to_string())?;
     let begun = Instant::now();
-    trio.members[leader].kill();
+    take_away(&mut trio.members[leader]);
     let took = loop {
         if session.set("/load", b"after", -1).is_ok() {
             break begun.elapsed();
@@ -275,6 +271,7 @@ fn failover(trio: &mut Trio) -> Result<Duration, String> {
         })?;
     };
     session.close().map_err(|error| error.to_string())?;
+    trio.members[leader].kill();
     trio.members[leader].spawn()?;
     trio.until_serving(leader)?;
     Ok(took)
