@@ -110,6 +110,8 @@ struct Learner {
     acked: Zxid,
     /// The proposal that it must acknowledge within the sync limit, and when that began.
     watched: Option<(Zxid, Millis)>,
+    /// It has sent what nobody expects, and that was said.
+    strange: bool,
 }
 
 impl Learner {
@@ -336,6 +338,7 @@ impl Leader {
             sent: Zxid::ZERO,
             acked: Zxid::ZERO,
             watched: None,
+            strange: false,
         };
         self.learners.insert(link, learner);
     }
@@ -568,7 +571,14 @@ impl Leader {
                     replica.forwarded(sid, request, now);
                 }
             }
-            other => warn!("learner {} sent a packet of type {other}, which nobody expects; ignored", learner.sid),
+            other => {
+                if !std::mem::replace(&mut learner.strange, true) {
+                    warn!(
+                        "learner {} sent a packet of type {other}, which nobody expects; such are ignored",
+                        learner.sid
+                    );
+                }
+            }
         }
         Ok(())
     }

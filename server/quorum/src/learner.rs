@@ -130,6 +130,8 @@ pub(crate) struct Learner {
     /// Final, and who leads in it, if that was said.
     activated: Option<(Arc<QuorumView>, Option<Sid>)>,
     pending_syncs: usize,
+    /// The leader has sent what nobody expects, and that was said.
+    strange: bool,
     synced_by: [u64; 3],
     effects: Vec<Effect>,
     over: Option<String>,
@@ -183,6 +185,7 @@ impl Learner {
             proposed_view: None,
             activated: None,
             pending_syncs: 0,
+            strange: false,
             synced_by: [0; 3],
             effects: Vec::new(),
             over: None,
@@ -674,7 +677,7 @@ impl Learner {
     fn live_packet(&mut self, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Result<(), Why> {
         match packet.kind {
             kind::PROPOSAL | kind::COMMIT | kind::COMMITANDACTIVATE if self.observer => {
-                warn!("leader {} sent an observer a packet of type {}; ignored", self.leader, packet.kind);
+                self.ignore(packet.kind);
             }
             kind::PROPOSAL => {
                 let txn = packet.txn()?;
@@ -723,15 +726,22 @@ impl Learner {
                     replica.synced();
                     self.vote(replica.durable());
                 } else {
-                    warn!("leader {} answered a sync that nobody asked for; ignored", self.leader);
+                    self.ignore(packet.kind);
                 }
             }
             kind::NEWLEADER | kind::DIFF | kind::TRUNC | kind::SNAP | kind::INFORM | kind::INFORMANDACTIVATE => {
                 return Err(Broken::Moment { kind: packet.kind, moment: "transactions were expected" }.into());
             }
-            other => warn!("leader {} sent a packet of type {other}, which nobody expects; ignored", self.leader),
+            other => self.ignore(other),
         }
         Ok(())
+    }
+
+    /// Of a packet that nobody expects; says so once.
+    fn ignore(&mut self, kind: i32) {
+        if !std::mem::replace(&mut self.strange, true) {
+            warn!("leader {} sent a packet of type {kind}, which nobody expects; such are ignored", self.leader);
+        }
     }
 
     // --- what this member does
@@ -867,6 +877,20 @@ mod tests {
         fn why(&self) -> String {
             self.learner.over().unwrap_or_default().to_owned()
         }
+    }
+
+    #[test]
+    fn a_leader_that_goes_on_sending_what_nobody_expects_is_told_of_once() {
+        crate::lines::keeping(|| {
+            let mut scene = live(1, &[zxid(1, 1)]);
+            crate::lines::take();
+            for kind in [kind::SYNC, 20, -1, kind::SYNC, 20] {
+                assert_eq!(scene.hears(kind, Zxid(-1), None), [""; 0]);
+            }
+            assert_eq!(crate::lines::take().len(), 1);
+            scene.proposal(zxid(7, 1));
+            assert_eq!(scene.disk_is_done(), ["ACK 0x700000001"]);
+        });
     }
 
     #[test]

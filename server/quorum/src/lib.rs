@@ -30,6 +30,9 @@ mod java;
 #[cfg(test)]
 extern crate self as quorum;
 #[cfg(test)]
+#[path = "../tests/ensembles/lines.rs"]
+mod lines;
+#[cfg(test)]
 #[path = "../tests/ensembles/memory.rs"]
 mod memory;
 #[cfg(test)]

@@ -147,6 +147,19 @@ fn rule_5_a_follower_of_ours_is_told_when_its_vote_decides_and_javas_is_not() {
 }
 
 #[test]
+fn a_learner_that_goes_on_sending_what_nobody_expects_is_told_of_once() {
+    crate::lines::keeping(|| {
+        let mut scene = Scene::serving();
+        crate::lines::take();
+        for kind in [kind::NEWLEADER, 20, -1, 20] {
+            assert_eq!(scene.says(1, kind, Zxid(-1), None), [""; 0]);
+        }
+        assert_eq!(crate::lines::take().len(), 1);
+        assert!(scene.leader.serving());
+    });
+}
+
+#[test]
 fn rule_1_the_own_log_counts_only_as_far_as_it_is_durable() {
     let mut scene = Scene::serving();
     let first = scene.proposes();
