@@ -244,6 +244,38 @@ class Seeds:
                 self.put("auth", b"\x50" + entry + SEPARATOR + b"a" + scheme.encode() + b"\0" + text.encode() + SEPARATOR + b"du:p" + SEPARATOR + b"\x7f\0\0\1")
 
 
+    # --- what members say to each other ---
+
+    def members(self):
+        """What Java's members were heard to say, to a member of ours in the place of each: first the election that leads there."""
+        def piece(what, place, content=b""):
+            return bytes([place | what << 2]) + content.replace(SEPARATOR, b"\0\0")
+
+        def introduction(place, sid):
+            return piece(6, place, bytes([sid]) + b"10.0.0.%d" % sid)
+
+        def notification(place, state):
+            return piece(7, place, bytes([state, 2, 0, 0, 1, 0]))
+
+        chunks, written, wait = 1, piece(11, 0), piece(10, 0, b"\1\x2c")
+        # Which member (the first byte of the input), and what brings it to its part; its conversation is then at place 3.
+        leads = b"\0", [piece(2, 0), introduction(0, 4), notification(0, 0), wait, piece(3, 3)]
+        follows = b"\1", [piece(2, 0), introduction(0, 2), notification(0, 0), wait, *[piece(4, 1, b"\1")] * 2, piece(4, 3)]
+        observes = b"\2", [piece(4, 0), piece(4, 1), notification(0, 1), notification(1, 2), wait, piece(4, 2, b"\1"), piece(4, 3)]
+        for path in sorted(glob.glob(os.path.join(HERE, "..", "..", "server", "quorum", "tests", "java", "quorum-port-*.txt"))):
+            with open(path, encoding="ascii") as f:
+                said = [line.split() for line in f if not line.startswith("#")]
+            for link in sorted({line[0] for line in said}):
+                for speaker, (who, parts) in [("L", leads), ("M", follows), ("M", observes)]:
+                    bytes_of = [bytes.fromhex(line[3]) for line in said if line[:2] == [link, speaker]]
+                    for history in (0, 4):
+                        for small in (False, True):
+                            packets = [piece(chunks, 3, b"\7" + b) if small else piece(0, 3, b) for b in bytes_of]
+                            work = [piece(12, 0, b"\0"), written, piece(12, 0, b"\1"), piece(12, 0, b"\2"), piece(14, 0)]
+                            woven = [x for n, p in enumerate(packets[:40]) for x in (p, work[n % len(work)])]
+                            self.put("peer", bytes([who[0] | history | 8]) + SEPARATOR.join([*parts, *woven, *work]))
+
+
 def recorded(kind, seeds):
     """The class of servers that stand behind a proxy."""
     turn = [0]
@@ -319,6 +351,7 @@ def main():
     args = parser.parse_args()
     seeds = Seeds(args.out)
     seeds.configurations()
+    seeds.members()
     for kind in args.kinds.split(","):
         os.environ["RK_SERVER"] = kind
         for suite in args.suites.split(","):

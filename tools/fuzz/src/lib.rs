@@ -8,8 +8,11 @@
 
 mod auth_rules;
 mod configuration;
+#[path = "../../../server/quorum/tests/ensembles/lines.rs"]
+mod lines;
 mod logs;
 mod member_world;
+mod peer_world;
 mod pieces;
 mod replies;
 mod requests;
@@ -17,6 +20,9 @@ mod same;
 mod snapshots;
 mod txns;
 mod words;
+// The replica of the ensemble's own tests.
+#[path = "../../../server/quorum/tests/ensembles/memory.rs"]
+mod memory;
 // The member's own harness: a whole server in one thread, without sockets, under virtual time.
 #[allow(dead_code, reason = "it serves many more tests")]
 #[path = "../../../server/member/tests/member/wire.rs"]
@@ -29,6 +35,7 @@ pub use auth_rules::auth;
 pub use configuration::config;
 pub use logs::{log, records};
 pub use member_world::server;
+pub use peer_world::peer;
 pub use replies::replies;
 pub use requests::requests;
 pub use snapshots::snapshot;
