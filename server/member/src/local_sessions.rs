@@ -162,7 +162,7 @@ impl WriteStage {
     /// Makes a session of this member's own the ensemble's: by a transaction here, or by asking the leader for one.
     fn upgrade(&mut self, session: SessionId, now: Now) {
         let Some(own) = self.ens().own.take(session) else { return };
-        tracing::info!(%session, "local session becomes the ensemble's");
+        tracing::debug!(%session, "local session becomes the ensemble's");
         if self.orders() {
             self.snapshots.txns += 1;
             self.tracker.adopt(session, own.timeout_ms, own.pulse, now.mono);

@@ -368,3 +368,42 @@ fn local_sessions_end_with_the_members_role() {
     }
     assert_eq!(counts(&mut l.world), (0, 0));
 }
+
+/// A leader whose log has ten large transactions to write, the last of them with so many bytes.
+fn nearly_full(last_bytes: usize) -> World {
+    let mut w = leader(LocalSessions::Upgraded);
+    let c = w.open(1);
+    assert_eq!(w.err(c, &create("/a", "")), 0);
+    for bytes in [1_000_000; 9].into_iter().chain([last_bytes]) {
+        w.ask(c, &set("/a", &"x".repeat(bytes), -1));
+    }
+    while w.prepare() {}
+    assert_eq!(w.stage.log().appended().counter(), 11);
+    w
+}
+
+/// The log has room for the createSession, and no more: the request that brought it about waits, and so does what comes behind it.
+#[test]
+fn a_request_that_finds_no_room_behind_its_sessions_upgrade_waits_for_it() {
+    let (mut fits, mut fills) = (0, 1_000_000);
+    while fills - fits > 1 {
+        let bytes = (fits + fills) / 2;
+        if nearly_full(bytes).stage.log().can_accept(1) { fits = bytes } else { fills = bytes }
+    }
+    let mut w = nearly_full(fits);
+    let c = w.socket(0, "127.0.0.1");
+    w.send(c, &Hello::default().frame());
+    while w.prepare() {}
+    w.pump_all();
+    let xids =
+        [create_flags("/e", EPHEMERAL), set("/a", "y", -1), exists("/e", false)].map(|request| w.ask(c, &request));
+    w.prepare();
+    assert_eq!(w.stage.log().appended().counter(), 12, "the createSession alone");
+    assert!(w.stage.is_busy());
+    w.settle();
+    let replies = w.replies(c);
+    assert_eq!(replies.iter().map(|reply| (reply.xid, reply.err)).collect::<Vec<_>>(), xids.map(|xid| (xid, 0)));
+    let ops: Vec<i32> = w.logged().iter().map(|entry| entry.3).collect();
+    assert_eq!(ops[11..], [Op::CreateSession, Op::Create, Op::SetData].map(Op::as_i32));
+    w.assert_quiet();
+}
