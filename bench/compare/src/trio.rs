@@ -255,9 +255,10 @@ fn spread(plan: &Plan, measure: Duration, trio: &Trio) -> Result<Felt, String> {
 fn failover(trio: &mut Trio, take_away: impl FnOnce(&mut Member)) -> Result<Duration, String> {
     let (leader, followers) = trio.leader()?;
     let address = trio.members[followers[0]].address;
-    let options = Options { timeout_ms: TIMEOUT_MS, deadline: Duration::from_secs(1), ..Options::default() };
+    let options = Options { timeout_ms: TIMEOUT_MS, ..Options::default() };
     let mut session = Session::connect(address, &options).map_err(|error| error.to_string())?;
     session.set("/load", b"before", -1).map_err(|error| error.to_string())?;
+    session.set_deadline(Duration::from_secs(1));
     let begun = Instant::now();
     take_away(&mut trio.members[leader]);
     let took = loop {
@@ -270,6 +271,7 @@ fn failover(trio: &mut Trio, take_away: impl FnOnce(&mut Member)) -> Result<Dura
                 .map_err(|error| format!("{:?}: no session after a leader was killed: {error}", trio.who))
         })?;
     };
+    session.set_deadline(options.deadline);
     session.close().map_err(|error| error.to_string())?;
     trio.members[leader].kill();
     trio.members[leader].spawn()?;
