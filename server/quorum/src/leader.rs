@@ -606,6 +606,9 @@ impl Leader {
             return Err(Broken::Other(text));
         }
         let accepted = packet.zxid.0 >> 32;
+        if accepted >= i64::from(i32::MAX) {
+            return Err(Broken::Other(format!("it has promised epoch {accepted}, after which there is none")));
+        }
         let voter = !observer && self.view.is_voter(sid);
         if self.phase > Phase::Discovery && accepted > self.epoch && voter {
             // It would never join this epoch. A new one, agreed on with it, is above what it has promised.

@@ -474,6 +474,7 @@ impl Learner {
                 self.stage = Stage::Syncing;
             }
             _ => {
+                self.not_after_its_epoch(zxid)?;
                 replica.begin_snapshot(zxid)?;
                 self.snapshot = Some(zxid);
                 self.last = zxid;
@@ -529,10 +530,20 @@ impl Learner {
         self.snapshot.is_some_and(|snapshot| zxid <= snapshot)
     }
 
+    /// A leader's history has nothing of epochs after its own. Whoever took such a thing would have it behind all that later leaders
+    /// have, and could not begin again: its log would be of an epoch that it has never promised.
+    fn not_after_its_epoch(&self, zxid: Zxid) -> Result<(), Why> {
+        if i64::from(zxid.epoch()) > self.epoch {
+            return Err(Broken::Other(format!("{zxid} is of an epoch after its own, {}", self.epoch)).into());
+        }
+        Ok(())
+    }
+
     fn fits(&mut self, zxid: Zxid) -> Result<(), Why> {
         if !follows(self.last, zxid) {
             return Err(Broken::Gap { got: zxid, last: self.last }.into());
         }
+        self.not_after_its_epoch(zxid)?;
         self.last = zxid;
         Ok(())
     }
@@ -877,6 +888,23 @@ mod tests {
         fn why(&self) -> String {
             self.learner.over().unwrap_or_default().to_owned()
         }
+    }
+
+    #[test]
+    fn a_history_from_after_the_leaders_epoch_is_not_taken() {
+        let after = zxid(8, 1);
+        let mut scene = joined(1, &[zxid(1, 1)]);
+        assert_eq!(scene.hears(kind::SNAP, after, None), [""; 0]);
+        assert!(scene.why().contains("of an epoch after its own, 7"), "{}", scene.why());
+        assert_eq!(scene.replica.told, []);
+        let mut scene = joined(1, &[zxid(1, 1)]);
+        scene.hears(kind::DIFF, zxid(1, 1), None);
+        scene.proposal(after);
+        assert!(scene.why().contains("of an epoch after its own, 7"), "{}", scene.why());
+        let mut scene = live(1, &[zxid(1, 1)]);
+        scene.proposal(after);
+        assert!(scene.why().contains("of an epoch after its own, 7"), "{}", scene.why());
+        assert_eq!(scene.replica.told, []);
     }
 
     #[test]

@@ -147,6 +147,13 @@ fn rule_5_a_follower_of_ours_is_told_when_its_vote_decides_and_javas_is_not() {
 }
 
 #[test]
+fn a_learner_that_has_promised_the_last_of_all_epochs_is_sent_away_and_does_not_raise_that_of_others() {
+    let mut scene = scene(Memory::with(&[zxid(1, 1)]));
+    assert_eq!(scene.comes(2, i32::MAX as u32), ["closed"]);
+    assert_eq!(scene.comes(1, 1), ["LEADERINFO 0x200000000"]);
+}
+
+#[test]
 fn a_learner_that_goes_on_sending_what_nobody_expects_is_told_of_once() {
     crate::lines::keeping(|| {
         let mut scene = Scene::serving();
