@@ -26,7 +26,7 @@ use tree::model::{Effect, Model, Znode};
 const CONFIG: &str = "/zookeeper/config";
 
 /// States of the model that are kept, by transactions.
-const STATES_KEPT: usize = 2_000;
+const STATES_KEPT: usize = 8_000;
 
 /// What does not hold, and how that shows.
 #[derive(Clone, PartialEq, Eq, Debug)]

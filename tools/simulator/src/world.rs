@@ -1156,6 +1156,23 @@ impl Simulation {
         hold(written.is_ok(), "ShouldNotBeTriggered", || format!("an epoch cannot be written: {written:?}"))
     }
 
+    /// Clients ask for nothing new, or begin again.
+    pub fn rest(&mut self, idle: bool) {
+        self.clients.iter_mut().for_each(|client| client.idle = idle);
+    }
+
+    /// A member that is down has followed a leader of this epoch, though nothing came of it.
+    pub fn followed(&mut self, node: usize, epoch: i64) -> Held {
+        self.promise(node, epoch)?;
+        let written = snapshot::epochs::set_current(&self.machines[node].disk, Path::new(crate::node::SNAPS), epoch);
+        hold(written.is_ok(), "ShouldNotBeTriggered", || format!("an epoch cannot be written: {written:?}"))
+    }
+
+    /// `forceSnapshotSync` of a member, from its next start on.
+    pub fn force_snapshots(&mut self, node: usize, force: bool) {
+        self.machines[node].settings.force_snapshot_sync = force;
+    }
+
     /// Accepted and current epoch of a member.
     pub fn epochs(&self, node: usize) -> (i64, i64) {
         self.machines[node].epochs
