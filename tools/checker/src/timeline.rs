@@ -93,6 +93,14 @@ pub fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
+fn change(what: What, data: Option<String>) -> Change {
+    match what {
+        What::Create => Change::Created(data),
+        What::Set => Change::Set(data),
+        _ => Change::Deleted,
+    }
+}
+
 impl Timeline {
     /// Reads a history.
     pub fn of(history: &History) -> Timeline {
@@ -148,11 +156,7 @@ impl Timeline {
                 }
                 continue;
             }
-            let change = match what {
-                What::Create => Change::Created(data.clone()),
-                What::Set => Change::Set(data.clone()),
-                _ => Change::Deleted,
-            };
+            let change = change(what, data.clone());
             let path = op.created.as_ref().filter(|_| what == What::Create).unwrap_or(path);
             if let Some(owner) = owner {
                 self.owners.insert(path.clone(), owner);
@@ -265,6 +269,9 @@ impl Timeline {
         let found = (self.open.get_mut(path).into_iter().flatten().find(fits))
             .or_else(|| self.open_sequential.get_mut(start).into_iter().flatten().find(fits));
         let Some(open) = found else {
+            if created && self.made_and_set(path, value, zxid) {
+                return;
+            }
             let what = value.map_or_else(String::new, |value| format!(" with {value}"));
             self.invented.push((line, format!("nobody asked for what {zxid:#x} did to {path}{what}")));
             return;
@@ -281,6 +288,24 @@ impl Timeline {
             self.owners.insert(path.to_owned(), owner);
         }
         self.add(path, Effect { zxid, place: 0, change, line, stat: None, invoke });
+    }
+
+    /// Was it one multi without an answer that made the path and then set it to this value?
+    fn made_and_set(&mut self, path: &str, value: Option<&str>, zxid: Zxid) -> bool {
+        let Some(open) = self.open.get_mut(path) else { return false };
+        let set = |open: &Open| open.what == What::Set && open.seen.is_none() && open.data.as_deref() == value;
+        let Some(line) = open.iter().find(|one| set(one)).map(|one| one.line) else { return false };
+        if !open.iter().any(|one| one.line == line && one.what == What::Create && one.seen.is_none()) {
+            return false;
+        }
+        let mut effects = Vec::new();
+        for (place, one) in open.iter_mut().filter(|one| one.line == line).enumerate() {
+            one.seen = Some(zxid);
+            let change = change(one.what, one.data.clone());
+            effects.push(Effect { zxid, place, change, line, stat: None, invoke: Some(one.invoke) });
+        }
+        effects.into_iter().for_each(|effect| self.add(path, effect));
+        true
     }
 
     /// Ephemerals end with their session, where its end is known.

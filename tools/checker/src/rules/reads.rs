@@ -205,6 +205,16 @@ mod tests {
     }
 
     #[test]
+    fn a_multi_without_a_reply_may_have_made_a_path_and_set_it() {
+        let ops =
+            r#","ops":[{"op":"create","path":"/w/1","data":"x"},{"op":"set","path":"/w/1","data":"y","version":-1}]"#;
+        let multi = unanswered("a", 10, "multi", "", ops);
+        assert_eq!(broken_by(&[multi.clone(), get("b", 30, "/w/1", 4, "y", (3, 3, 1))]), NOTHING);
+        assert_eq!(broken_by(&[multi.clone(), none("b", 30, "/w/1", 4)]), NOTHING);
+        assert_eq!(broken_by(&[multi, get("b", 30, "/w/1", 4, "z", (3, 3, 1))]), ["invented"]);
+    }
+
+    #[test]
     fn writes_without_a_reply_may_have_happened_or_not() {
         let created = create("a", 10, "/w/1", 1, "x");
         let open = unanswered("b", 20, "set", "/w/1", r#","data":"y""#);
