@@ -214,8 +214,11 @@ impl Server {
         };
         let configuration = fs::read_to_string(self.directory.path().join("zoo.cfg")).unwrap_or_default();
         let command = format!("{} {}", self.program.display(), self.words.join(" "));
+        // As one types it in the checkout, and whatever the directory was called.
         let here = self.directory.path().display().to_string();
-        let [configuration, command] = [configuration, command].map(|text| text.replace(&here, "DIRECTORY"));
+        let checkout = std::env::current_dir().map_err(|error| error.to_string())?.join("").display().to_string();
+        let shown = |text: String| text.replace(&here, "DIRECTORY").replace(&checkout, "");
+        let [configuration, command] = [configuration, command].map(shown);
         Ok(Described { version: format!("{name} {version}"), runtime, command, configuration })
     }
 }
