@@ -13,6 +13,7 @@ pub mod dice;
 pub mod ledger;
 pub mod network;
 pub mod node;
+pub mod operations;
 pub mod plan;
 pub mod sniff;
 pub mod view;

@@ -21,7 +21,7 @@ use pipeline::session_table::{Session, SessionTable};
 use pipeline::{Now, Sequencer, Settings};
 use proto::{Sid, Zxid};
 use quorum::effect::{Effect as PeerEffect, LinkId, Port as PeerPort, Ticket};
-use quorum::peer::{Peer, PeerSettings, PeerState};
+use quorum::peer::{HandOver, Peer, PeerSettings, PeerState};
 use quorum::replica::Replica;
 use quorum::view::QuorumView;
 use sessions::{Ids, Tracker};
@@ -198,6 +198,8 @@ pub struct Node {
     purge_due: bool,
     effects: Vec<Effect>,
     acts: Vec<Act>,
+    /// It was told to stop: it hears no client any more.
+    stopping: bool,
     /// Wakes that are on the agenda, for when.
     awaited: BTreeMap<Wake, Micros>,
     conns: BTreeMap<End, (u16, Key)>,
@@ -390,6 +392,7 @@ impl Node {
             purge_due: false,
             effects: Vec::new(),
             acts: Vec::new(),
+            stopping: false,
             awaited: BTreeMap::new(),
             conns: BTreeMap::new(),
             dice,
@@ -468,6 +471,9 @@ impl Node {
 
     /// A client connected.
     pub fn client_connected(&mut self, end: End) {
+        if self.stopping {
+            return self.acts.push(Act::Close(end));
+        }
         let shard = (end.connection() % self.shards.len() as u64) as u16;
         let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
         let key = self.shards[usize::from(shard)].connected(end.0, peer, self.now);
@@ -477,7 +483,7 @@ impl Node {
 
     /// Bytes came from a client.
     pub fn client_received(&mut self, end: End, bytes: &[u8]) {
-        if let Some((shard, key)) = self.conns.get(&end).copied() {
+        if let Some((shard, key)) = self.conns.get(&end).copied().filter(|_| !self.stopping) {
             self.shards[usize::from(shard)].received(key, bytes, self.now);
             self.after();
         }
@@ -489,6 +495,28 @@ impl Node {
             self.shards[usize::from(shard)].disconnected(key);
             self.after();
         }
+    }
+
+    /// An operator wants another member to lead.
+    pub fn hand_over(&mut self) -> Option<HandOver> {
+        let outcome = self.stage.hand_over(self.now);
+        self.peer_called();
+        outcome
+    }
+
+    /// It is to stop in order, as at SIGTERM: it answers what it has taken, and takes nothing more.
+    pub fn stop_reading(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Has it answered everything? Then its clients' connections are closed, and it may end.
+    pub fn may_end(&mut self) -> bool {
+        let done = !self.stage.is_busy() && self.shards.iter().all(|shard| shard.outstanding() == 0);
+        if done {
+            self.shards.iter_mut().for_each(Shard::shut_down);
+        }
+        self.after();
+        done
     }
 
     fn peer_effect(&mut self, effect: PeerEffect) {

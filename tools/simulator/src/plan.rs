@@ -5,6 +5,7 @@ use crate::client::ClientSettings;
 use crate::dice::Dice;
 use crate::network::Weather;
 use crate::node::host_name;
+use crate::operations::Operations;
 
 /// Classes of faults, each with the weight that it has among the others; 0 = never.
 #[derive(Clone, Debug)]
@@ -113,6 +114,8 @@ pub struct Plan {
     pub read_only_mode: bool,
     /// Members that stay dead when the faults end: fewer than half of the voters.
     pub dead_at_end: usize,
+    /// What operators do.
+    pub operations: Operations,
 }
 
 impl Plan {
@@ -146,7 +149,7 @@ impl Plan {
         if dice.once_in(20) {
             mix.iter_mut().for_each(|(_, weight)| *weight = 0);
         }
-        Plan {
+        let mut plan = Plan {
             seed,
             voters,
             observers,
@@ -173,7 +176,13 @@ impl Plan {
             } else {
                 0
             },
+            operations: Operations::default(),
+        };
+        plan.operations = Operations::new(seed, plan.members(), plan.faults_end);
+        if plan.operations.outage_max.is_some() {
+            plan.mix.0.iter_mut().for_each(|(_, weight)| *weight = 0);
         }
+        plan
     }
 
     /// The same run without faults.
@@ -181,6 +190,7 @@ impl Plan {
         let mut plan = Plan::new(seed);
         plan.mix.0.iter_mut().for_each(|(_, weight)| *weight = 0);
         plan.dead_at_end = 0;
+        plan.operations = Operations::default();
         plan
     }
 

@@ -3,6 +3,8 @@
 //! First faults strike, and only safety is judged. Then they end, everybody who may come back does, and what is left must come to life:
 //! elect, commit and serve within a bound ([`Simulation::run`]).
 
+mod operator;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -14,6 +16,7 @@ use pipeline::Now;
 use proto::Millis;
 use quorum::peer::{PeerState, Phase};
 
+use self::operator::{Operator, Order};
 use crate::agenda::{Agenda, MS, Micros, SECOND};
 use crate::client::{Client, Common, Want};
 use crate::dice::Dice;
@@ -50,6 +53,7 @@ enum Event {
     Boot(usize),
     /// The process of a machine goes on.
     Resume(usize, u64),
+    Operator(Order),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +126,10 @@ enum Input {
 pub struct Counts {
     /// Faults that struck, by class.
     pub faults: BTreeMap<String, u64>,
+    /// What operators did, by kind.
+    pub operations: BTreeMap<&'static str, u64>,
+    /// The longest time without an answer to a write in which only a rolling restart went on.
+    pub outage: Micros,
     /// Events of the agenda.
     pub steps: u64,
     /// Transactions delivered.
@@ -158,6 +166,7 @@ pub struct Simulation {
     talks: BTreeMap<u64, Conversation>,
     votes: BTreeMap<End, Sniffer>,
     syncs: [u64; 3],
+    operator: Operator,
     /// What is judged against.
     pub ledger: Ledger,
     dice: Dice,
@@ -218,7 +227,7 @@ impl Simulation {
             agenda.at(dice.below(1_000) * MS, Event::Client(id));
         }
         agenda.at(plan.fault_pause, Event::Fault);
-        Simulation {
+        let mut world = Simulation {
             plan,
             agenda,
             network,
@@ -228,12 +237,15 @@ impl Simulation {
             talks: BTreeMap::new(),
             votes: BTreeMap::new(),
             syncs: [0; 3],
+            operator: Operator::default(),
             ledger,
             dice,
             counts: Counts::default(),
             calm: false,
             trace: None,
-        }
+        };
+        world.employ();
+        world
     }
 
     /// The present.
@@ -391,6 +403,7 @@ impl Simulation {
                 }
             }
             Event::Over(cure) => self.cure(cure),
+            Event::Operator(order) => self.operate(&order)?,
             Event::Boot(node) => self.boot(node)?,
             Event::Resume(node, life) => {
                 if self.is_life(node, life) {
@@ -675,6 +688,9 @@ impl Simulation {
     /// What one member says to another is read along.
     fn listen(&mut self, node: usize, end: End, bytes: &[u8]) -> Held {
         let accepted = end.accepted();
+        if self.network.port(end) == Some(Port::Election) {
+            self.hears_of_heir(node, bytes)?;
+        }
         let said = match self.network.port(end) {
             Some(Port::Quorum) => {
                 let speaker = Speaker { durable: self.ledger.durable_of(node), epochs: self.machines[node].epochs };
@@ -786,6 +802,7 @@ impl Simulation {
         if state.serving && state.phase == Phase::Leading {
             if !before.is_some_and(|before| before.serving && before.phase == Phase::Leading) {
                 self.counts.reigns += 1;
+                self.reigns(node);
             }
             self.ledger.leads(node, state.epoch)?;
         }
@@ -1303,6 +1320,10 @@ impl Counts {
         for (class, count) in &other.faults {
             *self.faults.entry(class.clone()).or_default() += count;
         }
+        for (kind, count) in &other.operations {
+            *self.operations.entry(kind).or_default() += count;
+        }
+        self.outage = self.outage.max(other.outage);
         self.steps += other.steps;
         self.txns += other.txns;
         self.writes += other.writes;
@@ -1322,7 +1343,7 @@ impl std::fmt::Display for Counts {
         let hours = self.micros as f64 / SECOND as f64 / 3600.0;
         write!(
             f,
-            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events, {} looks at members without a leader, longest recovery {} ms; faults:",
+            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events, {} looks at members without a leader, longest recovery {} ms; operations: ",
             self.steps,
             self.starts,
             self.reigns,
@@ -1336,6 +1357,10 @@ impl std::fmt::Display for Counts {
             self.glances,
             self.recovery / MS
         )?;
+        for (kind, count) in &self.operations {
+            write!(f, "{kind} {count} ")?;
+        }
+        write!(f, "(longest outage of a restart {} ms); faults:", self.outage / MS)?;
         for (class, count) in &self.faults {
             write!(f, " {class} {count}")?;
         }

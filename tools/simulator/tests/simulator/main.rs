@@ -1,4 +1,5 @@
 //! Ensembles under one seed: scenarios by name, seeds that once found something, and that a seed is a run.
 
+mod operations;
 mod scenarios;
 mod seeds;

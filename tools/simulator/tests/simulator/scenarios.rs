@@ -9,7 +9,7 @@ use simulator::plan::Plan;
 use simulator::world::Simulation;
 
 /// Three voters, and clients that write much.
-fn three(seed: u64) -> Plan {
+pub fn three(seed: u64) -> Plan {
     let mut plan = Plan::calm(seed);
     plan.voters = 3;
     plan.observers = 0;
@@ -27,7 +27,7 @@ fn three(seed: u64) -> Plan {
     plan
 }
 
-fn begun(plan: Plan) -> Simulation {
+pub fn begun(plan: Plan) -> Simulation {
     let mut world = Simulation::new(plan);
     world.wait("a leader", |world| world.leader().is_some()).expect("an ensemble that is well has a leader");
     world.wait_for_txns(30).expect("and serves");
@@ -41,7 +41,7 @@ fn ends_well(mut world: Simulation, what: &str) {
     assert_eq!(world.run(), Ok(()), "{what}, seed {seed}");
 }
 
-fn over_seeds(count: u64, what: &str, scenario: impl Fn(u64) -> Result<Simulation, simulator::ledger::Violation>) {
+pub fn over_seeds(count: u64, what: &str, scenario: impl Fn(u64) -> Result<Simulation, simulator::ledger::Violation>) {
     for seed in 1..=count {
         match scenario(seed) {
             Ok(world) => ends_well(world, what),
@@ -50,7 +50,7 @@ fn over_seeds(count: u64, what: &str, scenario: impl Fn(u64) -> Result<Simulatio
     }
 }
 
-fn leader(world: &mut Simulation) -> Result<usize, simulator::ledger::Violation> {
+pub fn leader(world: &mut Simulation) -> Result<usize, simulator::ledger::Violation> {
     world.wait("a leader", |world| world.leader().is_some())?;
     Ok(world.leader().expect("it was waited for"))
 }
