@@ -1,8 +1,8 @@
-//! The reference model: the same tree said as plainly as possible, over one `BTreeMap` of paths, with whole states as history.
+//! The reference model: the same tree said as plainly as possible, over one sorted map of paths, with whole states as history.
 //!
 //! Written from the contract (client-protocol.md §12, §16, §17; disk-formats.md §8, §11), not from the tree beside it: it shares
 //! no code with what it judges, only the vocabulary. Whatever the tree keeps up to date, the model counts from scratch.
-//! Slow; meant for tests and simulations. States share the znodes in which they do not differ.
+//! Slow; meant for tests and simulations. States share what they do not differ in: the map is a persistent one.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use proto::stat::{Owner, StatPersisted};
 use proto::{Acl, Code, Id, Op, SessionId, Stat, Txn, TxnHeader, Zxid};
+use rpds::RedBlackTreeMapSync;
 
 /// A znode.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,11 +66,14 @@ pub struct Effect {
     pub results: Vec<(i32, Option<Stat>)>,
 }
 
+/// Znodes by path. A copy costs nothing, a change a few nodes of the map.
+pub type Znodes = RedBlackTreeMapSync<Arc<str>, Arc<Znode>>;
+
 /// All znodes at one zxid.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
     /// By path; the root is `/`.
-    pub znodes: BTreeMap<Arc<str>, Arc<Znode>>,
+    pub znodes: Znodes,
 }
 
 /// The model.
@@ -101,9 +105,9 @@ impl State {
     /// Everything below a znode.
     pub fn below<'s>(&'s self, path: &str) -> impl Iterator<Item = (&'s str, &'s Znode)> {
         let prefix = under(path);
-        let start = prefix.clone();
+        let start: Arc<str> = prefix.as_str().into();
         self.znodes
-            .range::<str, _>((Bound::Included(&*start), Bound::Unbounded))
+            .range((Bound::Included(start), Bound::Unbounded))
             .take_while(move |(p, _)| p.starts_with(&prefix))
             .filter(|(p, _)| &***p != "/")
             .map(|(p, z)| (&**p, &**z))
@@ -140,7 +144,7 @@ impl State {
 
     /// ZooKeeper's node count.
     pub fn node_count(&self) -> usize {
-        self.znodes.len() + 1
+        self.znodes.size() + 1
     }
 
     /// ZooKeeper's approximate data size.
@@ -200,7 +204,7 @@ impl Model {
             ("/zookeeper/config", Acl { perms: 1, id: Id::new("world", "anyone") }, -1),
         ] {
             let stat = StatPersisted { aversion, ..StatPersisted::default() };
-            now.znodes.insert(path.into(), Arc::new(Znode { data: Some(Vec::new()), acl: vec![acl], stat }));
+            now.znodes.insert_mut(path.into(), Arc::new(Znode { data: Some(Vec::new()), acl: vec![acl], stat }));
         }
         let history = BTreeMap::from([(Zxid(0), now.clone())]);
         Model { extended_types, emulate_353, now, tip: Zxid(0), history }
@@ -378,7 +382,7 @@ impl Model {
             ..Default::default()
         };
         let znode = Znode { data: data.map(Into::into), acl: acl.to_vec(), stat };
-        self.now.znodes.insert(path.into(), Arc::new(znode));
+        self.now.znodes.insert_mut(path.into(), Arc::new(znode));
         let stat = self.stat(path);
         let subject = path.strip_prefix("/zookeeper/quota").and_then(|p| p.strip_suffix("/zookeeper_stats"));
         if let Some(subject) = subject.filter(|subject| subject.is_empty() || subject.starts_with('/')) {
@@ -412,7 +416,8 @@ impl Model {
         let parent = self.now.change(parent_path).ok_or(Code::NoNode)?;
         parent.stat.pzxid = parent.stat.pzxid.max(zxid);
         let parent_acl = parent.acl.clone();
-        let znode = self.now.znodes.remove(path).ok_or(Code::NoNode)?;
+        let znode = self.now.znodes.get(path).map(Arc::clone).ok_or(Code::NoNode)?;
+        self.now.znodes.remove_mut(path);
         self.use_quota(path, -1, -(znode.data.as_ref().map_or(0, Vec::len) as i64));
         log.push((Event::Deleted, path.into(), znode.acl.clone(), parent_acl));
         Ok(())

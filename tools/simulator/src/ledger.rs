@@ -299,9 +299,10 @@ impl Ledger {
     /// A member serves as leader of an epoch, its history ends at `last`.
     pub fn leads(&mut self, node: usize, epoch_led: i64) -> Held {
         self.reign(node, epoch_led)?;
-        // Everything that anybody has delivered, it has.
+        // Everything that anybody has delivered, it has; but for what came of later epochs while it stood still with the acks for its
+        // own unread.
         let log = &self.logs[node];
-        for entry in &self.entries {
+        for entry in self.entries.iter().filter(|entry| epoch(entry.header.zxid.0) <= epoch_led) {
             let zxid = entry.header.zxid.0;
             let has = log.txns.get(&zxid).is_some_and(|payload| *payload == entry.payload);
             hold(has, "LeaderLogCompleteness", || {
@@ -526,7 +527,7 @@ impl Ledger {
                 });
             }
         });
-        let missing = (count != state.znodes.len()).then(|| format!("{count} znodes and not {}", state.znodes.len()));
+        let missing = (count != state.znodes.size()).then(|| format!("{count} znodes and not {}", state.znodes.size()));
         let wrong = wrong.or(missing);
         hold(wrong.is_none(), "Digests", || {
             format!("node {} has another tree than the model at {}: {}", node + 1, hex(zxid), wrong.unwrap_or_default())
@@ -538,8 +539,11 @@ impl Ledger {
         let mut known = std::mem::take(&mut self.digests).into_iter().peekable();
         let mut sum = 0u64;
         for (path, znode) in &self.model.now().znodes {
-            while known.next_if(|(then, ..)| then < path).is_some() {}
-            let same = known.next_if(|(then, ..)| then == path).filter(|(_, then, _)| Arc::ptr_eq(then, znode));
+            // Mostly the same path as then, and even the same text.
+            while known.next_if(|(then, ..)| !Arc::ptr_eq(then, path) && then < path).is_some() {}
+            let same = known
+                .next_if(|(then, ..)| Arc::ptr_eq(then, path) || then == path)
+                .filter(|(_, then, _)| Arc::ptr_eq(then, znode));
             let entry = same.unwrap_or_else(|| (Arc::clone(path), Arc::clone(znode), znode.digest(path)));
             sum = sum.wrapping_add(entry.2);
             self.digests.push(entry);

@@ -305,7 +305,7 @@ impl World {
                 assert_eq!(path, view.path());
                 check_znode(&self.model, then, path, Some(view));
             });
-            assert_eq!(walked, then.znodes.len(), "at {:?}", reader.zxid());
+            assert_eq!(walked, then.znodes.size(), "at {:?}", reader.zxid());
             let below = then.znodes.contains_key(&*strange).then(|| then.below(&strange).count());
             assert_eq!(reader.count_descendants(&strange), below);
         }
