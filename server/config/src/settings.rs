@@ -365,6 +365,8 @@ pub struct Ensemble {
     pub connect_retry_ms: u32,
     /// Whether the leader has clients of its own (`leaderServes`).
     pub leader_serves: bool,
+    /// Says whether this member may do without the other of two voters (`oraclePath`): a file that begins with 1 if so.
+    pub oracle: Option<PathBuf>,
     /// Sessions that only one member knows.
     pub local_sessions: LocalSessions,
     /// Elections.
@@ -413,6 +415,7 @@ impl Config {
             reconfig_enabled: self.nodes.reconfig,
             lone_voter_allowed: !ensemble.standalone_enabled,
             elector: ElectorSettings {
+                oracle: ensemble.oracle.is_some(),
                 notification_min_ms: i64::from(election.notification_min_ms),
                 notification_max_ms: i64::from(election.notification_max_ms),
                 connect_timeout_ms: i64::from(election.connect_timeout_ms),

@@ -127,7 +127,6 @@ pub const ROWS: &[Row] = &[
     row("observer.syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
     row("observerMasterPort", &["0"], WarnMember(NO_OBSERVER_MASTER)),
     row("observerMaster.*", &[], WarnMember(NO_OBSERVER_MASTER)),
-    row("oraclePath", &[], WarnMember("oracles are not built yet: two servers serve only while both are up")),
     row(
         "multiAddress.*",
         &["false"],

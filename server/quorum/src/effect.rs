@@ -10,6 +10,10 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
+/// A question to the oracle of an ensemble of two. Numbers are used once; only the newest question's answer counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Inquiry(pub u64);
+
 /// Which of a member's ports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Port {
@@ -56,4 +60,7 @@ pub enum Effect {
     },
     /// Send what was handed over before, then close; nothing that comes from this link is reported any more, not even its end.
     Close(LinkId),
+    /// Ask the oracle whether this member may do without the other of two voters, and report its answer under this number. It must be read
+    /// after this was asked; what cannot be read is a no.
+    AskOracle(Inquiry),
 }

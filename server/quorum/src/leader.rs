@@ -14,6 +14,7 @@
 //! durably. Acknowledgements are cumulative: of each learner one watermark is kept, and a new link begins without any. A learner that
 //! breaks the protocol loses its link and nothing else happens. Kept out: who is elected, and what transactions are.
 
+mod alone;
 mod hand_over;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +24,7 @@ use pipeline::Now;
 use proto::{Millis, Op, Sid, Zxid};
 use tracing::{debug, info, warn};
 
+use self::alone::Oracle;
 pub use self::hand_over::HandOver;
 use self::hand_over::Handing;
 use crate::effect::{Effect, LinkId};
@@ -197,6 +199,7 @@ pub(crate) struct Leader {
     syncs: VecDeque<(Zxid, LinkId)>,
     asked: BTreeMap<Sid, Asked>,
     rolling_over: bool,
+    oracle: Oracle,
     handing: Option<Handing>,
     /// Who is to lead when this is over.
     successor: Option<Sid>,
@@ -245,6 +248,7 @@ impl Leader {
             syncs: VecDeque::new(),
             asked: BTreeMap::new(),
             rolling_over: false,
+            oracle: Oracle::default(),
             handing: None,
             successor: None,
             figures: Figures::default(),
@@ -284,7 +288,7 @@ impl Leader {
         let live = self.learners.values().filter(|learner| learner.stage == Stage::Live && !learner.observer);
         let mut followers: BTreeSet<Sid> = live.map(|learner| learner.sid).collect();
         followers.insert(self.settings.id);
-        view.verifier().is_quorum(&followers)
+        view.verifier().is_quorum(&followers) || self.is_granted(view)
     }
 
     pub(crate) fn epoch(&self) -> i64 {
@@ -400,6 +404,7 @@ impl Leader {
         if now.mono >= self.next_ping {
             self.next_ping = now.mono.plus(self.settings.tick_ms / 2);
             self.give_up_the_silent(now);
+            self.consult(true);
             let zxid = self.proposed;
             for learner in self.learners.values_mut() {
                 if learner.stage >= Stage::Syncing && learner.feed.is_none() {
@@ -703,7 +708,10 @@ impl Leader {
             }
         }
         self.leave_to_votes();
-        if let Some(why) = self.quorum_is_gone() {
+        self.consult(false);
+        if let Some(why) = self.quorum_is_gone()
+            && !self.awaits_oracle()
+        {
             self.over = Some(why.to_owned());
             return;
         }
@@ -723,6 +731,9 @@ impl Leader {
         if self.phase == Phase::Discovery && self.is_quorum(|learner| learner.stage >= Stage::Joining) {
             // `epoch` is the greatest that anybody has promised so far.
             self.epoch = self.epoch.max(replica.accepted_epoch()) + 1;
+            if self.views().any(|view| self.is_alone_in(view)) {
+                self.epoch = self.epoch_alone(self.epoch, now);
+            }
             replica.set_accepted_epoch(self.epoch)?;
             if self.settings.reconfig_enabled && self.view.version() == 0 && self.pending.is_none() {
                 // The first leader of an ensemble gives its configuration a version, by which later ones are told apart.
@@ -769,7 +780,7 @@ impl Leader {
         let mut acks: BTreeSet<Sid> = learners.map(|learner| learner.sid).collect();
         acks.insert(self.settings.id);
         // Only voters count, of each configuration its own.
-        self.views().all(|view| view.verifier().is_quorum(&acks))
+        self.views().all(|view| view.verifier().is_quorum(&acks) || self.is_granted(view))
     }
 
     /// The configurations of which everything needs a quorum.
@@ -823,6 +834,7 @@ impl Leader {
         let rules = Rules {
             force_snapshot: self.settings.force_snapshot_sync,
             size_factor: self.settings.snapshot_size_factor,
+            alone_from: self.settings.elector.oracle.then_some(self.began_with.1),
         };
         let plan = sync::plan(replica, peer, bound, &rules);
         let snapshot = matches!(plan, Plan::Snap);
@@ -989,6 +1001,9 @@ impl Leader {
 
     /// Up to where a quorum of this configuration has everything durably.
     fn quorum_mark(&mut self, view: &QuorumView) -> Zxid {
+        if let Some(granted) = self.granted_mark(view) {
+            return granted;
+        }
         let marks = &mut self.marks;
         marks.clear();
         if view.is_voter(self.settings.id) {

@@ -533,6 +533,7 @@ impl Node {
             }
             PeerEffect::Send { link, bytes } => Act::Send(End(link.0), bytes),
             PeerEffect::Close(link) => Act::Close(End(link.0)),
+            PeerEffect::AskOracle(_) => unreachable!("simulated ensembles have no oracle"),
         };
         self.acts.push(act);
     }

@@ -8,11 +8,11 @@ use proto::Sid;
 use crate::world::{World, view};
 
 #[allow(clippy::disallowed_methods, reason = "a test asks how long it shall be")]
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     match number("QUORUM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("QUORUM_SEEDS").unwrap_or(150),
@@ -102,6 +102,13 @@ fn storm(seed: u64, reconfiguring: bool) -> usize {
         let ms = world.dice.below(600) as i64;
         world.run(ms);
     }
+    mend(&mut world);
+    world.reconfigured
+}
+
+/// Nothing breaks any more: everybody has what was final, and goes on from there.
+pub fn mend(world: &mut World) {
+    let seed = world.seed;
     world.heal();
     world.start_all();
     // A leader that was cut off serves until it notices.
@@ -122,5 +129,4 @@ fn storm(seed: u64, reconfiguring: bool) -> usize {
     if number("QUORUM_SEED").is_some() {
         println!("{} transactions, {} leaders, packets by type {:?}", want.len(), world.leaders.len(), world.sent);
     }
-    world.reconfigured
 }
