@@ -172,6 +172,7 @@ pub fn port_name(port: Port) -> &'static str {
     match port {
         Port::Election => "election port",
         Port::Quorum => "quorum port",
+        Port::Observers => "port for observers",
     }
 }
 

@@ -10,10 +10,6 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
-/// A question to the oracle of an ensemble of two. Numbers are used once; only the newest question's answer counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Inquiry(pub u64);
-
 /// Which of a member's ports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Port {
@@ -21,6 +17,8 @@ pub enum Port {
     Election,
     /// ZAB: learners connect to the leader.
     Quorum,
+    /// ZAB: observers connect to a follower (`observerMasterPort`).
+    Observers,
 }
 
 /// Where a peer listens, as the configuration says it: a name or an address, resolved anew for each attempt.
@@ -60,7 +58,7 @@ pub enum Effect {
     },
     /// Send what was handed over before, then close; nothing that comes from this link is reported any more, not even its end.
     Close(LinkId),
-    /// Ask the oracle whether this member may do without the other of two voters, and report its answer under this number. It must be read
-    /// after this was asked; what cannot be read is a no.
-    AskOracle(Inquiry),
+    /// Accept observers at these places from now on, and nowhere else; with none of them, nowhere. The election port and the quorum port
+    /// are always open, and are none of these.
+    Listen(Vec<HostPort>),
 }

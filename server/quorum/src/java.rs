@@ -92,7 +92,7 @@ fn learn(version: &str, record: &[Line], link: u64, id: i64, replica: &mut Memor
     let what = format!("{version}, link {link}");
     let conversation: Vec<&Line> = record.iter().filter(|line| line.link == link).collect();
     let settings = Arc::new(PeerSettings::new(Sid(id)));
-    let mut learner = Learner::new(settings, &view_of(record), Sid(2), false, Ticket(1), at(0));
+    let mut learner = Learner::new(settings, Arc::new(view_of(record)), Sid(2), 0, false, Ticket(1), at(0));
     learner.connected(Ticket(1), LinkId(link), replica, at(0));
     let (mut ours, mut javas) = (Vec::new(), Vec::new());
     let collect = |learner: &mut Learner, ours: &mut Vec<u8>| {

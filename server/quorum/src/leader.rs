@@ -4,17 +4,13 @@
 //!   leader    Discovery ──▶ Promise ──▶ Handover ──▶ Broadcast
 //!             a quorum is   it accepts  it has the    transactions
 //!             connected     the epoch   history
-//!
-//!   learner   Greeting ─▶ Joining ─▶ Promising ─▶ Promised ─▶ Syncing ─▶ Synced ─▶ Live
-//!              (hello)    (LEADERINFO) (ACKEPOCH)   (plan, NEWLEADER) (ACK)  (UPTODATE)
 //! ```
 //!
 //! What always holds: the accepted epoch is durable before a learner hears of it; the current epoch is durable before a learner gets
 //! the history; nothing is final in an epoch before a quorum has the whole history, and no transaction before a quorum has it
-//! durably. Acknowledgements are cumulative: of each learner one watermark is kept, and a new link begins without any. A learner that
-//! breaks the protocol loses its link and nothing else happens. Kept out: who is elected, and what transactions are.
+//! durably. Acknowledgements are cumulative: of each learner one watermark is kept, and a new link begins without any. Kept out: who is
+//! elected, what transactions are, and what every master does with its learners ([`crate::master`]).
 
-mod alone;
 mod hand_over;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,27 +18,17 @@ use std::sync::Arc;
 
 use pipeline::Now;
 use proto::{Millis, Op, Sid, Zxid};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use self::alone::Oracle;
 pub use self::hand_over::HandOver;
 use self::hand_over::Handing;
 use crate::effect::{Effect, LinkId};
-use crate::packet::{self, Broken, LearnerInfo, PROTOCOL, Packet, follows, kind};
+use crate::master::{Kept, Learner, Learners, Master, Stage};
+use crate::packet::{self, Broken, Packet, follows, kind};
 use crate::peer::{LearnerReport, PeerReport, PeerSettings, Zab};
 use crate::reconfig;
-use crate::replica::{Payload, Replica, SnapshotStream};
-use crate::sync::{self, Plan, Rules};
+use crate::replica::{Payload, Replica};
 use crate::view::{QuorumView, Verifier};
-
-/// Whether the learner's link is kept, or what ends it.
-type Kept = Result<(), Broken>;
-
-/// A history on its way to a learner fills a link up to here; more follows as it drains.
-const WINDOW_BYTES: usize = 1 << 20;
-
-/// How much of a snapshot is asked for at once.
-const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
 
 /// When an epoch's zxids are used up, a leader waits for a moment without proposals before it makes way, but not longer than so many
 /// transactions. What remains behind them is more than one turn of the sequencer can use.
@@ -55,87 +41,6 @@ enum Phase {
     Promise,
     Handover,
     Broadcast,
-}
-
-/// How far a learner has come. See the module's page.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Stage {
-    /// It has not said who it is.
-    Greeting,
-    /// It waits for the epoch.
-    Joining,
-    /// It has heard the epoch.
-    Promising,
-    /// It has promised it, and waits for the history.
-    Promised,
-    /// The history is on its way.
-    Syncing,
-    /// It has the history durably.
-    Synced,
-    /// It has been told that the leader serves.
-    Live,
-}
-
-/// A history on its way, and what must come behind it.
-struct Feed {
-    stream: Option<Box<dyn SnapshotStream>>,
-    txns: VecDeque<(Zxid, Payload)>,
-    /// Packets that were made meanwhile.
-    tail: Vec<u8>,
-    snapshot: bool,
-}
-
-struct Learner {
-    sid: Sid,
-    stage: Stage,
-    observer: bool,
-    voter: bool,
-    /// It is one of ours, and can be told when its vote decides.
-    own: bool,
-    /// Its promise counts: it had not given it before.
-    promise_counts: bool,
-    /// The end of its history: when it came, and then as it was told to make it.
-    history_end: Zxid,
-    inbox: Vec<u8>,
-    out: Vec<u8>,
-    /// Handed over to the world, and not yet gone.
-    unsent_bytes: usize,
-    feed: Option<Feed>,
-    /// COMMITs that came between NEWLEADER and UPTODATE. A learner of 3.8.0 breaks off when it meets one there whose proposal came before
-    /// NEWLEADER, and its log suffers; behind UPTODATE every version takes them.
-    held_commits: Vec<u8>,
-    /// The last word of it, or the last progress of what is sent to it.
-    heard: Millis,
-    /// Everything up to here was sent.
-    sent: Zxid,
-    /// Everything up to here is durable there.
-    acked: Zxid,
-    /// The proposal that it must acknowledge within the sync limit, and when that began.
-    watched: Option<(Zxid, Millis)>,
-    /// It has sent what nobody expects, and that was said.
-    strange: bool,
-}
-
-impl Learner {
-    /// Where the next packet goes.
-    fn lane(&mut self) -> &mut Vec<u8> {
-        match &mut self.feed {
-            Some(feed) => &mut feed.tail,
-            None => &mut self.out,
-        }
-    }
-
-    /// Where the next COMMIT goes.
-    fn commit_lane(&mut self) -> &mut Vec<u8> {
-        if self.feed.is_none() && self.stage < Stage::Live { &mut self.held_commits } else { self.lane() }
-    }
-
-    fn waiting_bytes(&self) -> usize {
-        self.out.len()
-            + self.held_commits.len()
-            + self.unsent_bytes
-            + self.feed.as_ref().map_or(0, |feed| feed.tail.len())
-    }
 }
 
 /// A proposal that is not final.
@@ -162,9 +67,6 @@ struct Figures {
     min_bytes: Option<usize>,
     max_bytes: Option<usize>,
     served_since: Option<Millis>,
-    snap_syncs: u64,
-    diff_syncs: u64,
-    trunc_syncs: u64,
 }
 
 /// See the module's page.
@@ -179,14 +81,10 @@ pub(crate) struct Leader {
     phase: Phase,
     /// Until when the phase may last, unless it is the last.
     phase_until: Millis,
-    next_ping: Millis,
     epoch: i64,
     /// Of this leader when it began: no learner may be ahead of it.
     began_with: (i64, Zxid),
-    learners: BTreeMap<LinkId, Learner>,
-    by_sid: BTreeMap<Sid, LinkId>,
-    /// The last id given to an observer that has none.
-    anonymous: i64,
+    learners: Learners,
     proposed: Zxid,
     own_acked: Zxid,
     committed: Zxid,
@@ -199,12 +97,10 @@ pub(crate) struct Leader {
     syncs: VecDeque<(Zxid, LinkId)>,
     asked: BTreeMap<Sid, Asked>,
     rolling_over: bool,
-    oracle: Oracle,
     handing: Option<Handing>,
     /// Who is to lead when this is over.
     successor: Option<Sid>,
     figures: Figures,
-    effects: Vec<Effect>,
     /// Why it is over.
     over: Option<String>,
     /// Why the process must end.
@@ -224,8 +120,8 @@ impl Leader {
     ) -> Leader {
         let began_with = (replica.current_epoch(), replica.last_logged());
         let phase_until = now.mono.plus(settings.init_limit * settings.tick_ms);
-        let next_ping = now.mono.plus(settings.tick_ms / 2);
         let mut leader = Leader {
+            learners: Learners::new(settings.clone(), now),
             settings,
             view,
             // It was proposed in an earlier epoch: this one must not begin without a quorum of it.
@@ -233,12 +129,8 @@ impl Leader {
             activated: None,
             phase: Phase::Discovery,
             phase_until,
-            next_ping,
             epoch: replica.accepted_epoch(),
             began_with,
-            learners: BTreeMap::new(),
-            by_sid: BTreeMap::new(),
-            anonymous: 0,
             proposed: Zxid::ZERO,
             own_acked: Zxid::ZERO,
             committed: Zxid::ZERO,
@@ -248,11 +140,9 @@ impl Leader {
             syncs: VecDeque::new(),
             asked: BTreeMap::new(),
             rolling_over: false,
-            oracle: Oracle::default(),
             handing: None,
             successor: None,
             figures: Figures::default(),
-            effects: Vec::new(),
             over: None,
             failed: None,
             marks: Vec::new(),
@@ -288,7 +178,7 @@ impl Leader {
         let live = self.learners.values().filter(|learner| learner.stage == Stage::Live && !learner.observer);
         let mut followers: BTreeSet<Sid> = live.map(|learner| learner.sid).collect();
         followers.insert(self.settings.id);
-        view.verifier().is_quorum(&followers) || self.is_granted(view)
+        view.verifier().is_quorum(&followers)
     }
 
     pub(crate) fn epoch(&self) -> i64 {
@@ -304,90 +194,31 @@ impl Leader {
     }
 
     /// Leaves all learners.
-    pub(crate) fn end(mut self) -> Vec<Effect> {
-        let links: Vec<LinkId> = self.learners.keys().copied().collect();
-        for link in links {
-            // What was decided holds, and may be news: a configuration in which somebody else leads.
-            self.drop_learner(link, true);
-        }
-        self.effects
+    pub(crate) fn end(self) -> Vec<Effect> {
+        self.learners.end()
     }
 
     /// Moves what is to be done into `all`, what is sent on one link in one piece.
     pub(crate) fn flush(&mut self, all: &mut Vec<Effect>) {
-        all.append(&mut self.effects);
-        for (&link, learner) in &mut self.learners {
-            if !learner.out.is_empty() {
-                learner.unsent_bytes += learner.out.len();
-                all.push(Effect::Send { link, bytes: std::mem::take(&mut learner.out) });
-            }
-        }
+        self.learners.flush(all);
     }
 
     pub(crate) fn accepted(&mut self, link: LinkId, now: Now) {
-        let learner = Learner {
-            sid: Sid(0),
-            stage: Stage::Greeting,
-            observer: false,
-            voter: false,
-            own: false,
-            promise_counts: false,
-            history_end: Zxid::ZERO,
-            inbox: Vec::new(),
-            out: Vec::new(),
-            unsent_bytes: 0,
-            feed: None,
-            held_commits: Vec::new(),
-            heard: now.mono,
-            sent: Zxid::ZERO,
-            acked: Zxid::ZERO,
-            watched: None,
-            strange: false,
-        };
-        self.learners.insert(link, learner);
+        self.learners.accepted(link, now);
     }
 
     pub(crate) fn received(&mut self, link: LinkId, bytes: &[u8], replica: &mut impl Replica, now: Now) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        learner.inbox.extend_from_slice(bytes);
-        learner.heard = now.mono;
-        let inbox = std::mem::take(&mut learner.inbox);
-        let mut read = 0;
-        while self.over.is_none() && self.failed.is_none() && self.learners.contains_key(&link) {
-            let taken = match Packet::take(&inbox[read..], self.settings.packet_bytes_max) {
-                Ok(None) => break,
-                Ok(Some((packet, size))) => self.packet(link, &packet, replica, now).map(|()| size),
-                Err(broken) => Err(broken),
-            };
-            match taken {
-                Ok(size) => read += size,
-                Err(broken) => {
-                    let sid = self.learners.get(&link).map_or(Sid(0), |learner| learner.sid);
-                    warn!("learner {sid} is sent away: {broken}");
-                    self.drop_learner(link, true);
-                }
-            }
-        }
-        if let Some(learner) = self.learners.get_mut(&link) {
-            learner.inbox = inbox;
-            learner.inbox.drain(..read);
-        }
+        self.take_packets(link, bytes, replica, now);
         self.advance(replica, now);
     }
 
     pub(crate) fn closed(&mut self, link: LinkId, replica: &mut impl Replica, now: Now) {
-        let Some(learner) = self.learners.get(&link) else { return };
-        info!("learner {} is gone", learner.sid);
-        self.forget_learner(link);
+        self.lost(link);
         self.advance(replica, now);
     }
 
     pub(crate) fn drained(&mut self, link: LinkId, unsent_bytes: usize, now: Now) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        if unsent_bytes < learner.unsent_bytes && learner.stage == Stage::Syncing {
-            learner.heard = now.mono;
-        }
-        learner.unsent_bytes = unsent_bytes;
+        self.learners.drained(link, unsent_bytes, now);
         self.feed(link);
     }
 
@@ -401,23 +232,17 @@ impl Leader {
             self.over = Some(format!("a quorum did not {wanted} within initLimit"));
             return;
         }
-        if now.mono >= self.next_ping {
-            self.next_ping = now.mono.plus(self.settings.tick_ms / 2);
+        if now.mono >= self.learners.next_ping() {
             self.give_up_the_silent(now);
-            self.consult(true);
-            let zxid = self.proposed;
-            for learner in self.learners.values_mut() {
-                if learner.stage >= Stage::Syncing && learner.feed.is_none() {
-                    packet::put(&mut learner.out, kind::PING, zxid, None);
-                }
-            }
+            self.learners.ping(self.proposed, now);
         }
         self.advance(replica, now);
     }
 
     pub(crate) fn next_deadline(&self) -> Millis {
-        let look_at = self.handing.map_or(self.next_ping, |handing| handing.look_at.min(self.next_ping));
-        if self.phase == Phase::Broadcast { look_at } else { self.next_ping.min(self.phase_until) }
+        let next_ping = self.learners.next_ping();
+        let look_at = self.handing.map_or(next_ping, |handing| handing.look_at.min(next_ping));
+        if self.phase == Phase::Broadcast { look_at } else { next_ping.min(self.phase_until) }
     }
 
     /// The sequencer made a transaction.
@@ -470,7 +295,7 @@ impl Leader {
             return;
         }
         asked.current = asked.current.saturating_sub(1);
-        let Some(&link) = self.by_sid.get(&from) else { return };
+        let Some(link) = self.learners.link_of(from) else { return };
         self.syncs.push_back((behind, link));
         self.answer_syncs();
     }
@@ -481,17 +306,7 @@ impl Leader {
 
     pub(crate) fn report(&self, now: Now, report: &mut PeerReport) {
         let size = |bytes: Option<usize>| bytes.map_or(-1, |bytes| bytes as i64);
-        report.learners = (self.learners.values())
-            .filter(|learner| learner.stage > Stage::Greeting)
-            .map(|learner| LearnerReport {
-                sid: learner.sid,
-                voter: learner.voter,
-                observer: learner.observer,
-                synced: learner.stage >= Stage::Synced,
-                acked: learner.acked,
-                unsent_bytes: learner.waiting_bytes(),
-            })
-            .collect();
+        report.learners = self.learners.reports();
         let count = |wanted: &dyn Fn(&LearnerReport) -> bool| report.learners.iter().filter(|l| wanted(l)).count();
         report.followers = count(&|l| !l.observer);
         report.synced_followers = count(&|l| l.synced && l.voter && !l.observer);
@@ -506,185 +321,7 @@ impl Leader {
         report.min_proposal_size = size(self.figures.min_bytes);
         report.max_proposal_size = size(self.figures.max_bytes);
         report.leader_uptime_ms = self.figures.served_since.map_or(0, |since| now.mono.since(since));
-        report.snap_syncs = self.figures.snap_syncs;
-        report.diff_syncs = self.figures.diff_syncs;
-        report.trunc_syncs = self.figures.trunc_syncs;
-    }
-
-    // --- packets
-
-    fn packet(&mut self, link: LinkId, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Kept {
-        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
-        let moment = match learner.stage {
-            Stage::Greeting => match packet.kind {
-                kind::FOLLOWERINFO | kind::OBSERVERINFO => return self.greeted(link, packet, now),
-                _ => "the learner had not said who it is",
-            },
-            Stage::Joining => "the learner had to wait for an epoch",
-            Stage::Promising => match packet.kind {
-                kind::ACKEPOCH => return self.promised(link, packet),
-                _ => "the learner's promise was expected",
-            },
-            Stage::Promised => "the learner had to wait for the history",
-            Stage::Syncing => match packet.kind {
-                kind::ACK => return self.took_over(link, packet, now),
-                // Java's learners are silent until then; what others say meanwhile only shows that they live.
-                kind::PING => return Ok(()),
-                _ => "the learner had to take over the history",
-            },
-            Stage::Synced if packet.kind == kind::ACK || packet.kind == kind::PING => return Ok(()),
-            Stage::Synced => "the leader did not serve yet",
-            Stage::Live => return self.live_packet(link, packet, replica, now),
-        };
-        Err(Broken::Moment { kind: packet.kind, moment })
-    }
-
-    fn live_packet(&mut self, link: LinkId, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Kept {
-        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
-        match packet.kind {
-            kind::ACK => {
-                // With counter 0 it acknowledges the history once more; observers acknowledge nothing that counts.
-                if packet.zxid.counter() == 0 || learner.observer {
-                    return Ok(());
-                }
-                if packet.zxid > learner.sent {
-                    let text = format!("{} is acknowledged, and only {} was proposed", packet.zxid, learner.sent);
-                    return Err(Broken::Other(text));
-                }
-                learner.acked = learner.acked.max(packet.zxid);
-                if learner.watched.is_some_and(|(zxid, _)| zxid <= learner.acked) {
-                    learner.watched = (learner.sent > learner.acked).then_some((learner.sent, now.mono));
-                }
-            }
-            kind::PING => {
-                for (session, timeout_ms) in packet.touched()? {
-                    replica.touch(session, timeout_ms, now);
-                }
-            }
-            kind::REVALIDATE => {
-                let (session, timeout_ms) = packet.asked_session()?;
-                let valid = replica.revalidate(learner.sid, session, timeout_ms, now);
-                packet::put_answered_session(learner.lane(), session, valid);
-            }
-            kind::REQUEST => {
-                let request = packet.forwarded()?;
-                let sid = learner.sid;
-                if request.op == Op::Sync {
-                    self.asked.entry(sid).or_default().current += 1;
-                    replica.sync_forwarded(sid);
-                } else {
-                    replica.forwarded(sid, request, now);
-                }
-            }
-            other => {
-                if !std::mem::replace(&mut learner.strange, true) {
-                    warn!(
-                        "learner {} sent a packet of type {other}, which nobody expects; such are ignored",
-                        learner.sid
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// FOLLOWERINFO or OBSERVERINFO.
-    fn greeted(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
-        let observer = packet.kind == kind::OBSERVERINFO;
-        let info = LearnerInfo::decode(packet.data)?;
-        let Some(info) = info.filter(|info| info.protocol >= PROTOCOL) else {
-            let protocol = info.map_or(1, |info| info.protocol);
-            return Err(Broken::Other(format!("it speaks protocol {protocol:#x}, older than ZooKeeper 3.4's")));
-        };
-        // Observers without a myid say −1 or the greatest number; each gets a number of its own.
-        let sid = if info.sid.0 < 0 || info.sid.0 == i64::MAX {
-            self.anonymous -= 1;
-            Sid(self.anonymous)
-        } else {
-            info.sid
-        };
-        if sid == self.settings.id {
-            return Err(Broken::Other(format!("it calls itself {sid}, as this member is called")));
-        }
-        if info.config_version > self.view.version() {
-            let text = format!("its configuration {:x} is newer than {:x}", info.config_version, self.view.version());
-            return Err(Broken::Other(text));
-        }
-        let accepted = packet.zxid.0 >> 32;
-        if accepted >= i64::from(i32::MAX) {
-            return Err(Broken::Other(format!("it has promised epoch {accepted}, after which there is none")));
-        }
-        let voter = !observer && self.view.is_voter(sid);
-        if self.phase > Phase::Discovery && accepted > self.epoch && voter {
-            // It would never join this epoch. A new one, agreed on with it, is above what it has promised.
-            self.over = Some(format!("voter {sid} has promised epoch {accepted}, above {}", self.epoch));
-            return Ok(());
-        }
-        if let Some(old) = self.by_sid.insert(sid, link) {
-            info!("learner {sid} has connected again");
-            self.drop_learner(old, true);
-        }
-        let asked = self.asked.entry(sid).or_default();
-        asked.stale += std::mem::take(&mut asked.current);
-        let epoch = self.epoch;
-        let phase = self.phase;
-        if phase == Phase::Discovery {
-            self.epoch = self.epoch.max(accepted);
-        }
-        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
-        learner.sid = sid;
-        learner.observer = observer;
-        learner.voter = voter;
-        learner.own = info.own;
-        learner.stage = Stage::Joining;
-        if phase > Phase::Discovery {
-            put_leader_info(learner, epoch, now);
-        }
-        Ok(())
-    }
-
-    /// ACKEPOCH.
-    fn promised(&mut self, link: LinkId, packet: &Packet<'_>) -> Kept {
-        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
-        let data: [u8; 4] = packet.need_data()?.try_into().map_err(|_| proto::JuteError::Short)?;
-        let current = i64::from(i32::from_be_bytes(data));
-        if self.phase == Phase::Promise && current != -1 && (current, packet.zxid) > self.began_with {
-            let (epoch, zxid) = self.began_with;
-            let text = format!("its history ({current:#x}, {}) is ahead of ({epoch:#x}, {zxid})", packet.zxid);
-            return Err(Broken::Other(text));
-        }
-        learner.stage = Stage::Promised;
-        learner.promise_counts = current != -1;
-        learner.history_end = packet.zxid;
-        if let Some(casting) = self.casting.get(&learner.sid) {
-            // It comes again, and its history is durable. What it took for final by its own vote, nobody may take back.
-            self.decided = self.decided.max(packet.zxid.min(*casting));
-        }
-        Ok(())
-    }
-
-    /// The ACK of NEWLEADER.
-    fn took_over(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
-        let wanted = Zxid(self.epoch << 32);
-        let serving = self.serving();
-        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
-        if learner.feed.is_some() {
-            return Err(Broken::Moment { kind: kind::ACK, moment: "the history was still on its way" });
-        }
-        if packet.zxid != wanted && packet.zxid > learner.history_end && packet.zxid <= learner.sent {
-            // ZooKeeper 3.8 logs what was proposed behind the history at once, and its acknowledgements of that may come first.
-            learner.acked = learner.acked.max(packet.zxid);
-            return Ok(());
-        }
-        if packet.zxid != wanted {
-            return Err(Broken::Other(format!("{} is acknowledged where {wanted} was to be", packet.zxid)));
-        }
-        learner.stage = Stage::Synced;
-        learner.acked = learner.acked.max(learner.history_end);
-        if serving {
-            go_live(learner, now);
-        }
-        Ok(())
+        [report.snap_syncs, report.diff_syncs, report.trunc_syncs] = self.learners.synced_by();
     }
 
     // --- the way up
@@ -701,17 +338,13 @@ impl Leader {
         // Before anybody is brought up to date: what it took for final by its own vote is then final here.
         self.commit_what_a_quorum_has(replica, now);
         if self.phase > Phase::Promise {
-            let waiting = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Promised);
-            let waiting: Vec<LinkId> = waiting.map(|(&link, _)| link).collect();
+            let waiting = self.learners.links(|learner| learner.stage == Stage::Promised);
             for link in waiting {
                 self.synchronise(link, replica, now);
             }
         }
         self.leave_to_votes();
-        self.consult(false);
-        if let Some(why) = self.quorum_is_gone()
-            && !self.awaits_oracle()
-        {
+        if let Some(why) = self.quorum_is_gone() {
             self.over = Some(why.to_owned());
             return;
         }
@@ -731,9 +364,6 @@ impl Leader {
         if self.phase == Phase::Discovery && self.is_quorum(|learner| learner.stage >= Stage::Joining) {
             // `epoch` is the greatest that anybody has promised so far.
             self.epoch = self.epoch.max(replica.accepted_epoch()) + 1;
-            if self.views().any(|view| self.is_alone_in(view)) {
-                self.epoch = self.epoch_alone(self.epoch, now);
-            }
             replica.set_accepted_epoch(self.epoch)?;
             if self.settings.reconfig_enabled && self.view.version() == 0 && self.pending.is_none() {
                 // The first leader of an ensemble gives its configuration a version, by which later ones are told apart.
@@ -743,7 +373,7 @@ impl Leader {
             self.phase = Phase::Promise;
             self.phase_until = now.mono.plus(limit_ms);
             for learner in self.learners.values_mut().filter(|learner| learner.stage == Stage::Joining) {
-                put_leader_info(learner, self.epoch, now);
+                learner.put_leader_info(self.epoch, now);
             }
         }
         if self.phase == Phase::Promise
@@ -767,7 +397,7 @@ impl Leader {
             self.figures.served_since = Some(now.mono);
             info!("leading epoch {} from {}", self.epoch, self.began_with.1);
             for learner in self.learners.values_mut().filter(|learner| learner.stage == Stage::Synced) {
-                go_live(learner, now);
+                learner.go_live(now);
             }
         }
         Ok(())
@@ -780,7 +410,7 @@ impl Leader {
         let mut acks: BTreeSet<Sid> = learners.map(|learner| learner.sid).collect();
         acks.insert(self.settings.id);
         // Only voters count, of each configuration its own.
-        self.views().all(|view| view.verifier().is_quorum(&acks) || self.is_granted(view))
+        self.views().all(|view| view.verifier().is_quorum(&acks))
     }
 
     /// The configurations of which everything needs a quorum.
@@ -826,100 +456,28 @@ impl Leader {
     // --- bringing a learner up to date
 
     fn synchronise(&mut self, link: LinkId, replica: &mut impl Replica, now: Now) {
-        let Some(learner) = self.learners.get(&link) else { return };
-        let (peer, observer) = (learner.history_end, learner.observer);
         let serving = self.serving();
         // Until a quorum has it, the whole history is what the new epoch begins with.
         let bound = if serving { self.committed } else { replica.last_logged() };
-        let rules = Rules {
-            force_snapshot: self.settings.force_snapshot_sync,
-            size_factor: self.settings.snapshot_size_factor,
-            alone_from: self.settings.elector.oracle.then_some(self.began_with.1),
-        };
-        let plan = sync::plan(replica, peer, bound, &rules);
-        let snapshot = matches!(plan, Plan::Snap);
-        if observer && !self.has_room_for(snapshot) {
-            info!("observer {} is sent away: too many are being brought up to date", learner.sid);
+        if !self.learners.synchronise(link, bound, replica, now) {
             self.drop_learner(link, true);
             return;
         }
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        let mut feed = Feed { stream: None, txns: VecDeque::new(), tail: Vec::new(), snapshot };
-        let figures = &mut self.figures;
-        match plan {
-            Plan::Diff { to, txns } => {
-                info!("learner {} at {peer} gets a difference of {} to {to}", learner.sid, txns.len());
-                packet::put(&mut learner.out, kind::DIFF, to, None);
-                feed.txns = txns.into();
-                figures.diff_syncs += 1;
-            }
-            Plan::Trunc { to, txns } => {
-                info!("learner {} at {peer} is cut to {to}, and gets {}", learner.sid, txns.len());
-                packet::put(&mut learner.out, kind::TRUNC, to, None);
-                feed.txns = txns.into();
-                figures.trunc_syncs += 1;
-            }
-            Plan::Snap => {
-                let stream = replica.snapshot_stream();
-                let from = stream.zxid();
-                info!("learner {} at {peer} gets a snapshot at {from}", learner.sid);
-                packet::put(&mut learner.out, kind::SNAP, from, None);
-                let txns = &replica.history().txns;
-                let start = txns.partition_point(|(zxid, _)| *zxid <= from);
-                let end = txns.partition_point(|(zxid, _)| *zxid <= bound).max(start);
-                feed.txns = txns.range(start..end).cloned().collect();
-                feed.stream = Some(stream);
-                figures.snap_syncs += 1;
-            }
-        }
-        (learner.sent, learner.history_end) = (bound, bound);
-        if serving && !observer {
+        if let Some(learner) = self.learners.get_mut(link).filter(|learner| serving && !learner.observer) {
             for proposal in &self.outstanding {
-                packet::put(&mut feed.tail, kind::PROPOSAL, proposal.zxid, Some(&proposal.payload));
+                packet::put(learner.lane(), kind::PROPOSAL, proposal.zxid, Some(&proposal.payload));
                 learner.sent = proposal.zxid;
             }
         }
-        learner.feed = Some(feed);
-        learner.acked = Zxid::ZERO;
-        learner.heard = now.mono;
-        learner.stage = Stage::Syncing;
         self.feed(link);
     }
 
-    /// Whether one more observer may be brought up to date. Voters always are, and count.
-    fn has_room_for(&self, snapshot: bool) -> bool {
-        let same = |learner: &&Learner| {
-            learner.stage == Stage::Syncing && learner.feed.as_ref().is_some_and(|feed| feed.snapshot == snapshot)
-        };
-        let max = if snapshot { self.settings.snap_syncs_max } else { self.settings.diff_syncs_max };
-        self.learners.values().filter(same).count() < max
-    }
-
-    /// Goes on with the history that a learner is getting, as far as there is room on its link.
+    /// Goes on with the history that a learner is getting.
     fn feed(&mut self, link: LinkId) {
-        let new_leader = Zxid(self.epoch << 32);
         // Whoever takes over the history takes the configuration for final with UPTODATE. One that was proposed since comes as a proposal;
         // Java's leaders tell it here too, and a learner that comes then has it in force before it is final.
-        let config = self.pending().filter(|_| !self.serving()).unwrap_or(&self.view).to_text();
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        let Some(feed) = &mut learner.feed else { return };
-        while learner.out.len() + learner.unsent_bytes < WINDOW_BYTES {
-            if let Some(stream) = &mut feed.stream {
-                if stream.fill(&mut learner.out, SNAPSHOT_PIECE_BYTES) {
-                    feed.stream = None;
-                }
-                continue;
-            }
-            if let Some((zxid, payload)) = feed.txns.pop_front() {
-                packet::put(&mut learner.out, kind::PROPOSAL, zxid, Some(&payload));
-                packet::put(&mut learner.out, kind::COMMIT, zxid, None);
-                continue;
-            }
-            learner.out.append(&mut feed.tail);
-            packet::put(&mut learner.out, kind::NEWLEADER, new_leader, Some(config.as_bytes()));
-            learner.feed = None;
-            return;
-        }
+        let config = self.pending().filter(|_| !self.serving()).unwrap_or(&self.view).clone();
+        self.learners.feed(link, self.epoch, &config);
     }
 
     // --- broadcast
@@ -943,24 +501,9 @@ impl Leader {
         let designated = reconfigured.as_ref().map(|(_, next)| self.designate(next));
         while let Some(proposal) = self.outstanding.pop_front_if(|proposal| proposal.zxid <= reached) {
             self.figures.commits += 1;
-            for learner in self.learners.values_mut() {
-                if learner.stage < Stage::Syncing {
-                    continue;
-                }
-                let activates = designated.filter(|_| proposal.zxid == reached);
-                if let Some(designated) = activates {
-                    let mut data = designated.0.to_be_bytes().to_vec();
-                    let kind = if learner.observer { kind::INFORMANDACTIVATE } else { kind::COMMITANDACTIVATE };
-                    if learner.observer {
-                        data.extend_from_slice(&proposal.payload);
-                    }
-                    let lane = if learner.observer { learner.lane() } else { learner.commit_lane() };
-                    packet::put(lane, kind, proposal.zxid, Some(&data));
-                } else if learner.observer {
-                    packet::put(learner.lane(), kind::INFORM, proposal.zxid, Some(&proposal.payload));
-                } else {
-                    packet::put(learner.commit_lane(), kind::COMMIT, proposal.zxid, None);
-                }
+            let activates = designated.filter(|_| proposal.zxid == reached);
+            for learner in self.learners.values_mut().filter(|learner| learner.stage >= Stage::Syncing) {
+                learner.put_final(proposal.zxid, &proposal.payload, activates);
             }
             // Ahead of the commits that follow: the learner's client may have asked for those behind its sync.
             self.committed = proposal.zxid;
@@ -1001,9 +544,6 @@ impl Leader {
 
     /// Up to where a quorum of this configuration has everything durably.
     fn quorum_mark(&mut self, view: &QuorumView) -> Zxid {
-        if let Some(granted) = self.granted_mark(view) {
-            return granted;
-        }
         let marks = &mut self.marks;
         marks.clear();
         if view.is_voter(self.settings.id) {
@@ -1031,80 +571,121 @@ impl Leader {
 
     fn answer_syncs(&mut self) {
         while let Some((_, link)) = self.syncs.pop_front_if(|(behind, _)| *behind <= self.committed) {
-            if let Some(learner) = self.learners.get_mut(&link) {
+            if let Some(learner) = self.learners.get_mut(link) {
                 packet::put(learner.lane(), kind::SYNC, Zxid::ZERO, None);
             }
         }
     }
+}
 
-    // --- learners that go
-
-    /// Sends away whoever has been silent, or behind, for too long.
-    fn give_up_the_silent(&mut self, now: Now) {
-        let sync_ms = self.settings.sync_limit * self.settings.tick_ms;
-        let init_ms = self.settings.init_limit * self.settings.tick_ms;
-        let mut late: Vec<(LinkId, &'static str)> = Vec::new();
-        for (&link, learner) in &self.learners {
-            let silent_ms = now.mono.since(learner.heard);
-            let why = match learner.stage {
-                Stage::Greeting | Stage::Promising | Stage::Syncing if silent_ms > init_ms => {
-                    "it took too long to join"
-                }
-                Stage::Live if silent_ms > sync_ms => "nothing was heard of it for syncLimit",
-                Stage::Live if learner.watched.is_some_and(|(_, since)| now.mono.since(since) > sync_ms) => {
-                    "it did not acknowledge a proposal within syncLimit"
-                }
-                _ if learner.waiting_bytes() > self.settings.unsent_bytes_max => "too much waits to be sent to it",
-                _ => continue,
-            };
-            late.push((link, why));
-        }
-        for (link, why) in late {
-            let sid = self.learners.get(&link).map_or(Sid(0), |learner| learner.sid);
-            warn!("learner {sid} is given up: {why}");
-            self.drop_learner(link, false);
-        }
+impl Master for Leader {
+    fn learners(&mut self) -> &mut Learners {
+        &mut self.learners
     }
 
-    /// Ends a link from this side; with its last bytes if they may matter to the learner.
-    fn drop_learner(&mut self, link: LinkId, flush: bool) {
-        if let Some(learner) = self.learners.get_mut(&link).filter(|learner| flush && !learner.out.is_empty()) {
-            let bytes = std::mem::take(&mut learner.out);
-            self.effects.push(Effect::Send { link, bytes });
-        }
-        self.effects.push(Effect::Close(link));
-        self.forget_learner(link);
+    fn is_over(&self) -> bool {
+        self.over.is_some() || self.failed.is_some()
     }
 
-    fn forget_learner(&mut self, link: LinkId) {
-        let Some(learner) = self.learners.remove(&link) else { return };
-        if self.by_sid.get(&learner.sid) != Some(&link) {
-            // It never said who it is, or has connected again.
-            return;
+    fn greeted(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
+        let (info, accepted) = self.learners.introduced(packet, self.view.version())?;
+        let observer = packet.kind == kind::OBSERVERINFO;
+        let voter = !observer && self.view.is_voter(info.sid);
+        if self.phase > Phase::Discovery && accepted > self.epoch && voter {
+            // It would never join this epoch. A new one, agreed on with it, is above what it has promised.
+            self.over = Some(format!("voter {} has promised epoch {accepted}, above {}", info.sid, self.epoch));
+            return Ok(());
         }
-        self.by_sid.remove(&learner.sid);
+        if let Some(old) = self.learners.seat(link, &info, observer, voter) {
+            self.drop_learner(old, true);
+        }
+        let asked = self.asked.entry(info.sid).or_default();
+        asked.stale += std::mem::take(&mut asked.current);
+        if self.phase == Phase::Discovery {
+            self.epoch = self.epoch.max(accepted);
+        } else if let Some(learner) = self.learners.get_mut(link) {
+            learner.put_leader_info(self.epoch, now);
+        }
+        Ok(())
+    }
+
+    fn promised(&mut self, link: LinkId, packet: &Packet<'_>) -> Kept {
+        let Some(learner) = self.learners.get_mut(link) else { return Ok(()) };
+        let current = Learner::promised(packet)?;
+        if self.phase == Phase::Promise && current != -1 && (current, packet.zxid) > self.began_with {
+            let (epoch, zxid) = self.began_with;
+            let text = format!("its history ({current:#x}, {}) is ahead of ({epoch:#x}, {zxid})", packet.zxid);
+            return Err(Broken::Other(text));
+        }
+        learner.stage = Stage::Promised;
+        learner.promise_counts = current != -1;
+        learner.history_end = packet.zxid;
+        if let Some(casting) = self.casting.get(&learner.sid) {
+            // It comes again, and its history is durable. What it took for final by its own vote, nobody may take back.
+            self.decided = self.decided.max(packet.zxid.min(*casting));
+        }
+        Ok(())
+    }
+
+    fn took_over(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
+        let serving = self.serving();
+        let Some(learner) = self.learners.get_mut(link) else { return Ok(()) };
+        learner.took_over(packet, self.epoch)?;
+        if serving && learner.stage == Stage::Synced {
+            learner.go_live(now);
+        }
+        Ok(())
+    }
+
+    fn live_packet(&mut self, link: LinkId, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Kept {
+        let Some(learner) = self.learners.get_mut(link) else { return Ok(()) };
+        match packet.kind {
+            kind::ACK => {
+                // With counter 0 it acknowledges the history once more; observers acknowledge nothing that counts.
+                if packet.zxid.counter() == 0 || learner.observer {
+                    return Ok(());
+                }
+                if packet.zxid > learner.sent {
+                    let text = format!("{} is acknowledged, and only {} was proposed", packet.zxid, learner.sent);
+                    return Err(Broken::Other(text));
+                }
+                learner.acked = learner.acked.max(packet.zxid);
+                if learner.watched.is_some_and(|(zxid, _)| zxid <= learner.acked) {
+                    learner.watched = (learner.sent > learner.acked).then_some((learner.sent, now.mono));
+                }
+            }
+            kind::PING => {
+                for (session, timeout_ms) in packet.touched()? {
+                    replica.touch(session, timeout_ms, now);
+                }
+            }
+            kind::REVALIDATE => {
+                let (session, timeout_ms) = packet.asked_session()?;
+                let valid = replica.revalidate(learner.sid, session, timeout_ms, now);
+                packet::put_answered_session(learner.lane(), session, valid);
+            }
+            kind::REQUEST => {
+                let request = packet.forwarded()?;
+                let sid = learner.sid;
+                if request.op == Op::Sync {
+                    self.asked.entry(sid).or_default().current += 1;
+                    replica.sync_forwarded(sid);
+                } else {
+                    replica.forwarded(sid, request, now);
+                }
+            }
+            other => learner.ignore(other),
+        }
+        Ok(())
+    }
+
+    fn has_left(&mut self, learner: &Learner) {
         let alone = !self.learners.values().any(|other| other.voter && other.stage > Stage::Greeting);
         if self.phase == Phase::Discovery && learner.voter && alone {
             debug!("the last voter left during discovery");
             self.over = Some("every voter left before an epoch was agreed on".to_owned());
         }
     }
-}
-
-fn put_leader_info(learner: &mut Learner, epoch: i64, now: Now) {
-    packet::put(&mut learner.out, kind::LEADERINFO, Zxid(epoch << 32), Some(&PROTOCOL.to_be_bytes()));
-    learner.stage = Stage::Promising;
-    learner.heard = now.mono;
-}
-
-/// UPTODATE. From here on the learner answers pings.
-fn go_live(learner: &mut Learner, now: Now) {
-    packet::put(learner.lane(), kind::UPTODATE, Zxid(-1), None);
-    let mut commits = std::mem::take(&mut learner.held_commits);
-    learner.lane().append(&mut commits);
-    learner.stage = Stage::Live;
-    learner.heard = now.mono;
-    learner.watched = (!learner.observer && learner.sent > learner.acked).then_some((learner.sent, now.mono));
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! holes: a proposal that does not fit ends the link. Kept out: who leads, and what happens after the link has ended.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use pipeline::Now;
@@ -20,13 +21,14 @@ use proto::{Millis, SessionId, Sid, Zxid};
 use tracing::{info, warn};
 
 use crate::effect::{Effect, HostPort, LinkId, Port, Ticket};
+use crate::observers::{Ask, Observers};
 use crate::packet::{self, Broken, LearnerInfo, PROTOCOL, Packet, follows, kind};
 use crate::peer::{PeerReport, PeerSettings, Zab};
 use crate::reconfig;
 use crate::replica::{Forwarded, Refused, Replica, Role};
 use crate::view::QuorumView;
 
-/// So often the leader's port is tried.
+/// So often the leader's port is tried, and before it those of all observer masters.
 const TRIES_MAX: u32 = 5;
 
 /// So many bytes of proposals may be held before UPTODATE.
@@ -82,18 +84,35 @@ impl From<std::io::Error> for Why {
     }
 }
 
+/// Where the leader's history can be had: at the leader, or for observers at a follower.
+struct Source {
+    sid: Sid,
+    port: Port,
+    addresses: Vec<HostPort>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.port == Port::Observers { "observer master" } else { "leader" };
+        write!(f, "{what} {}", self.sid)
+    }
+}
+
 /// See the module's page.
 pub(crate) struct Learner {
     settings: Arc<PeerSettings>,
+    view: Arc<QuorumView>,
     leader: Sid,
-    addresses: Vec<HostPort>,
+    /// Where it learns or tries to, in this order: observer masters, round by round, and at last the leader.
+    sources: Vec<Source>,
+    source: usize,
     observer: bool,
-    config_version: i64,
     /// Only a snapshot helps: an earlier attempt to go back to what the leader has failed.
     want_snapshot: bool,
     stage: Stage,
     ticket: Option<Ticket>,
     next_try: Option<Millis>,
+    /// Of the leader, or rounds of its observer masters, that came to nothing.
     tries: u32,
     connect_until: Millis,
     link: Option<LinkId>,
@@ -129,7 +148,12 @@ pub(crate) struct Learner {
     proposed_view: Option<(Zxid, Arc<QuorumView>)>,
     /// Final, and who leads in it, if that was said.
     activated: Option<(Arc<QuorumView>, Option<Sid>)>,
-    pending_syncs: usize,
+    /// Who waits for the leader's answers to syncs: own clients, or an observer on this link.
+    syncs: VecDeque<Option<LinkId>>,
+    /// Observers that wait for the leader's word on a session, and own clients, in the order of the questions.
+    asked: VecDeque<(SessionId, i32, Option<LinkId>)>,
+    /// As follower that serves observers.
+    observers: Option<Observers>,
     /// The leader has sent what nobody expects, and that was said.
     strange: bool,
     synced_by: [u64; 3],
@@ -139,11 +163,12 @@ pub(crate) struct Learner {
 }
 
 impl Learner {
-    /// Begins to connect to the leader.
+    /// Begins to connect to the leader, or as an observer to one of its followers; `turn` says which of those is the first.
     pub(crate) fn new(
         settings: Arc<PeerSettings>,
-        view: &QuorumView,
+        view: Arc<QuorumView>,
         leader: Sid,
+        turn: u64,
         want_snapshot: bool,
         ticket: Ticket,
         now: Now,
@@ -155,9 +180,10 @@ impl Learner {
         let observer = view.member(settings.id).is_some() && !view.is_voter(settings.id);
         let mut learner = Learner {
             leader,
-            addresses: view.member(leader).map(|member| member.quorum()).unwrap_or_default(),
+            sources: sources(&settings, &view, leader, observer, turn),
+            source: 0,
+            view,
             observer,
-            config_version: view.version(),
             want_snapshot,
             stage: Stage::Connecting,
             ticket: None,
@@ -184,7 +210,9 @@ impl Learner {
             with_history: None,
             proposed_view: None,
             activated: None,
-            pending_syncs: 0,
+            syncs: VecDeque::new(),
+            asked: VecDeque::new(),
+            observers: None,
             strange: false,
             synced_by: [0; 3],
             effects: Vec::new(),
@@ -192,12 +220,22 @@ impl Learner {
             failed: None,
             settings,
         };
-        if learner.addresses.is_empty() {
+        if learner.sources.is_empty() {
             learner.over = Some(format!("no address of {leader} is known"));
         } else {
             learner.connect(ticket, now);
         }
         learner
+    }
+
+    /// Where it learns or tries to.
+    fn source(&self) -> &Source {
+        &self.sources[self.source]
+    }
+
+    /// The member whose link this is.
+    pub(crate) fn master(&self) -> Option<Sid> {
+        self.sources.get(self.source).map(|source| source.sid)
     }
 
     pub(crate) fn zab(&self) -> Zab {
@@ -241,8 +279,11 @@ impl Learner {
         self.link == Some(link)
     }
 
-    /// Leaves the leader.
+    /// Leaves the leader, and with it all observers.
     pub(crate) fn end(mut self) -> Vec<Effect> {
+        if let Some(observers) = self.observers.take() {
+            self.effects.extend(observers.end());
+        }
         if let Some(link) = self.link.take() {
             if !self.out.is_empty() {
                 self.effects.push(Effect::Send { link, bytes: std::mem::take(&mut self.out) });
@@ -258,6 +299,9 @@ impl Learner {
     /// Moves what is to be done into `all`, what is sent in one piece.
     pub(crate) fn flush(&mut self, all: &mut Vec<Effect>) {
         all.append(&mut self.effects);
+        if let Some(observers) = &mut self.observers {
+            observers.flush(all);
+        }
         if let Some(link) = self.link.filter(|_| !self.out.is_empty()) {
             all.push(Effect::Send { link, bytes: std::mem::take(&mut self.out) });
         }
@@ -266,16 +310,23 @@ impl Learner {
     // --- the link
 
     fn connect(&mut self, ticket: Ticket, now: Now) {
-        self.tries += 1;
         self.ticket = Some(ticket);
         self.next_try = None;
         let remaining_ms = self.connect_until.since(now.mono).max(1);
+        let Source { sid, port, addresses } = &self.sources[self.source];
+        // There are others.
+        let is_one_of_many = *port == Port::Observers;
+        let patience_ms = if is_one_of_many {
+            self.settings.elector.connect_timeout_ms
+        } else {
+            self.settings.sync_limit * self.settings.tick_ms
+        };
         self.effects.push(Effect::Connect {
             ticket,
-            peer: self.leader,
-            port: Port::Quorum,
-            addresses: self.addresses.clone(),
-            timeout_ms: remaining_ms.min(self.settings.sync_limit * self.settings.tick_ms),
+            peer: *sid,
+            port: *port,
+            addresses: addresses.clone(),
+            timeout_ms: remaining_ms.min(patience_ms),
         });
     }
 
@@ -288,7 +339,7 @@ impl Learner {
         self.link = Some(link);
         self.heard = now.mono;
         self.stage = Stage::Greeted;
-        let (sid, config_version) = (self.settings.id, self.config_version);
+        let (sid, config_version) = (self.settings.id, self.view.version());
         let info = LearnerInfo { sid, protocol: PROTOCOL, config_version, own: !self.observer };
         let kind = if self.observer { kind::OBSERVERINFO } else { kind::FOLLOWERINFO };
         packet::put(&mut self.out, kind, Zxid(replica.accepted_epoch() << 32), Some(&info.encode()));
@@ -300,17 +351,31 @@ impl Learner {
             return;
         }
         self.ticket = None;
-        if self.tries >= TRIES_MAX || now.mono >= self.connect_until {
-            self.over = Some(format!("leader {} cannot be reached: {why}", self.leader));
+        let leader = self.sources.len() - 1;
+        let later = Some(now.mono.plus(self.settings.connect_retry_ms));
+        if now.mono >= self.connect_until {
+            self.over = Some(format!("{} cannot be reached: {why}", self.source()));
+        } else if self.source + 1 < leader {
+            self.source += 1;
+            self.next_try = Some(now.mono);
         } else {
-            self.next_try = Some(now.mono.plus(self.settings.connect_retry_ms));
+            self.tries += 1;
+            match (self.tries < TRIES_MAX, self.source == leader) {
+                (true, true) => self.next_try = later,
+                (true, false) => (self.source, self.next_try) = (0, later),
+                (false, true) => self.over = Some(format!("{} cannot be reached: {why}", self.source())),
+                (false, false) => {
+                    info!("no follower serves observers: learning from leader {}", self.leader);
+                    (self.source, self.tries, self.next_try) = (leader, 0, Some(now.mono));
+                }
+            }
         }
     }
 
     pub(crate) fn closed(&mut self, link: LinkId) {
         if self.link == Some(link) {
             self.link = None;
-            self.over = Some(format!("leader {} closed the link", self.leader));
+            self.over = Some(format!("{} closed the link", self.source()));
         }
     }
 
@@ -326,12 +391,14 @@ impl Learner {
         }
         if self.stage == Stage::Connecting {
             if now.mono >= self.connect_until {
-                self.over = Some(format!("leader {} was not reached in time", self.leader));
+                self.over = Some(format!("{} was not reached in time", self.source()));
             } else if self.next_try.is_some_and(|at| now.mono >= at) {
                 self.connect(new_ticket(), now);
             }
         } else if now.mono.since(self.heard) >= self.patience_ms() {
-            self.over = Some(format!("nothing was heard of leader {} for {} ms", self.leader, self.patience_ms()));
+            self.over = Some(format!("nothing was heard of {} for {} ms", self.source(), self.patience_ms()));
+        } else if let Some(observers) = &mut self.observers {
+            observers.tick(now);
         }
     }
 
@@ -339,7 +406,55 @@ impl Learner {
         if self.stage == Stage::Connecting {
             self.next_try.unwrap_or(self.connect_until).min(self.connect_until)
         } else {
-            self.heard.plus(self.patience_ms())
+            let late = self.heard.plus(self.patience_ms());
+            self.observers.as_ref().map_or(late, |observers| observers.next_deadline().min(late))
+        }
+    }
+
+    // --- what comes from observers
+
+    /// Observers may learn from this follower.
+    pub(crate) fn serves_observers(&self) -> bool {
+        self.observers.is_some()
+    }
+
+    /// Somebody connected to the port for observers. False if it should be closed.
+    pub(crate) fn observer_accepted(&mut self, link: LinkId, now: Now) {
+        match &mut self.observers {
+            Some(observers) => observers.accepted(link, now),
+            None => self.effects.push(Effect::Close(link)),
+        }
+    }
+
+    pub(crate) fn observer_received(&mut self, link: LinkId, bytes: &[u8], replica: &mut impl Replica, now: Now) {
+        let Some(observers) = &mut self.observers else { return };
+        observers.received(link, bytes, replica, now);
+        for ask in observers.take_asks() {
+            match ask {
+                Ask::Request(request) => self.forward(&request),
+                Ask::Sync(link) => self.ask_sync(Some(link)),
+                Ask::Revalidate(link, session, timeout_ms) => self.ask_session(session, timeout_ms, Some(link)),
+            }
+        }
+    }
+
+    pub(crate) fn observer_closed(&mut self, link: LinkId) {
+        if let Some(observers) = &mut self.observers {
+            observers.closed(link);
+        }
+    }
+
+    pub(crate) fn observer_drained(&mut self, link: LinkId, unsent_bytes: usize, now: Now) {
+        if let Some(observers) = &mut self.observers {
+            observers.drained(link, unsent_bytes, now);
+        }
+    }
+
+    /// This configuration is in force.
+    pub(crate) fn has_view(&mut self, view: Arc<QuorumView>) {
+        self.view = view.clone();
+        if let Some(observers) = &mut self.observers {
+            observers.has_view(view);
         }
     }
 
@@ -367,7 +482,7 @@ impl Learner {
                 self.inbox = inbox;
             }
             Err(Why::Leader(broken)) => {
-                warn!("leader {} is left: {broken}", self.leader);
+                warn!("{} is left: {broken}", self.source());
                 self.over = Some(broken.to_string());
             }
             Err(Why::Disk(why)) => self.failed = Some(why),
@@ -382,7 +497,7 @@ impl Learner {
             }
             let Some(size) = replica.snapshot_received(bytes)? else { return Ok(Some(bytes.len())) };
             self.stage = Stage::Syncing;
-            info!("the snapshot of leader {} at {} has come", self.leader, self.last);
+            info!("the snapshot of {} at {} has come", self.source(), self.last);
             return Ok(Some(size));
         }
         let Some((packet, size)) = Packet::take(bytes, self.settings.packet_bytes_max)? else { return Ok(None) };
@@ -463,7 +578,7 @@ impl Learner {
                 self.stage = Stage::Syncing;
             }
             kind::TRUNC => {
-                info!("going back from {} to {zxid}, as leader {} has it", replica.last_logged(), self.leader);
+                info!("going back from {} to {zxid}, as {} has it", replica.last_logged(), self.source());
                 if !replica.truncate(zxid)? {
                     self.want_snapshot = true;
                     let text = format!("the history cannot go back to {zxid}; a snapshot is asked for");
@@ -585,7 +700,7 @@ impl Learner {
         if let Some(zxid) = self.snapshot {
             // Not before: until here an end of the link leaves everything as it was.
             replica.finish_snapshot()?;
-            info!("the snapshot of leader {} at {zxid}, and what follows it, is taken over", self.leader);
+            info!("the snapshot of {} at {zxid}, and what follows it, is taken over", self.source());
         }
         self.history_end = replica.last_logged();
         self.stage = Stage::Settling;
@@ -611,12 +726,12 @@ impl Learner {
         replica.commit(self.history_end, now);
         self.stage = Stage::Live;
         replica.serve(if self.observer { Role::Observer } else { Role::Follower }, now);
-        info!(
-            "{} leader {} in epoch {}",
-            if self.observer { "observing" } else { "following" },
-            self.leader,
-            self.epoch
-        );
+        let doing = if self.observer { "observing" } else { "following" };
+        info!("{doing} {} in epoch {}", self.source(), self.epoch);
+        if !self.observer && self.settings.observer_master_port.is_some() {
+            let (settings, view) = (self.settings.clone(), self.view.clone());
+            self.observers = Some(Observers::new(settings, view, self.epoch, self.history_end, now));
+        }
         for (index, (zxid, txn)) in std::mem::take(&mut self.held).into_iter().enumerate() {
             self.log(zxid, &txn, replica, now)?;
             if index < self.held_final {
@@ -667,7 +782,7 @@ impl Learner {
     /// While the leader owes the answer to a sync, its own word is waited for: what a client asked for behind the sync must not be
     /// answered before it.
     fn vote(&mut self, durable: Zxid) {
-        if self.pending_syncs > 0 {
+        if !self.syncs.is_empty() {
             return;
         }
         let until = self.proposed_view.as_ref().map_or(Zxid(i64::MAX), |(zxid, _)| Zxid(zxid.0 - 1));
@@ -678,11 +793,18 @@ impl Learner {
         }
     }
 
-    /// Tells the replica what is final, once for many.
+    /// Tells the replica and observers what is final, once for many.
     fn flush_commit(&mut self, replica: &mut impl Replica, now: Now) {
-        if let Some(zxid) = self.commit.take() {
-            replica.commit(zxid, now);
+        self.flush_final(None, replica, now);
+    }
+
+    /// `activates`: the last of it is a configuration, in which this member leads.
+    fn flush_final(&mut self, activates: Option<Sid>, replica: &mut impl Replica, now: Now) {
+        let Some(zxid) = self.commit.take() else { return };
+        if let Some(observers) = &mut self.observers {
+            observers.inform(zxid, activates, replica, now);
         }
+        replica.commit(zxid, now);
     }
 
     fn live_packet(&mut self, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Result<(), Why> {
@@ -706,8 +828,9 @@ impl Learner {
             }
             kind::COMMITANDACTIVATE => {
                 let designated = packet.designated()?;
-                self.is_final(packet.zxid)?;
                 self.flush_commit(replica, now);
+                self.is_final(packet.zxid)?;
+                self.flush_final(Some(designated), replica, now);
                 self.activate(packet.zxid, designated);
             }
             kind::INFORM | kind::INFORMANDACTIVATE if self.observer => {
@@ -722,23 +845,29 @@ impl Learner {
                 }
             }
             kind::PING => {
-                let touched = replica.take_touched();
+                let mut touched = replica.take_touched();
+                touched.extend(self.observers.iter_mut().flat_map(Observers::take_touched));
                 packet::put_touched(&mut self.out, packet.zxid, &touched);
             }
             kind::REVALIDATE => {
                 let (session, valid) = packet.answered_session()?;
                 self.flush_commit(replica, now);
-                replica.revalidated(session, valid, now);
+                let first = self.asked.iter().position(|(asked, ..)| *asked == session);
+                match (first.and_then(|first| self.asked.remove(first)), &mut self.observers) {
+                    (Some((_, timeout_ms, Some(link))), Some(observers)) => {
+                        observers.revalidated(link, session, timeout_ms, valid);
+                    }
+                    _ => replica.revalidated(session, valid, now),
+                }
             }
             kind::SYNC => {
                 self.flush_commit(replica, now);
-                if self.pending_syncs > 0 {
-                    self.pending_syncs -= 1;
-                    replica.synced();
-                    self.vote(replica.durable());
-                } else {
-                    self.ignore(packet.kind);
+                match (self.syncs.pop_front(), &mut self.observers) {
+                    (None, _) => self.ignore(packet.kind),
+                    (Some(Some(link)), Some(observers)) => observers.synced(link),
+                    (Some(_), _) => replica.synced(),
                 }
+                self.vote(replica.durable());
             }
             kind::NEWLEADER | kind::DIFF | kind::TRUNC | kind::SNAP | kind::INFORM | kind::INFORMANDACTIVATE => {
                 return Err(Broken::Moment { kind: packet.kind, moment: "transactions were expected" }.into());
@@ -751,7 +880,7 @@ impl Learner {
     /// Of a packet that nobody expects; says so once.
     fn ignore(&mut self, kind: i32) {
         if !std::mem::replace(&mut self.strange, true) {
-            warn!("leader {} sent a packet of type {kind}, which nobody expects; such are ignored", self.leader);
+            warn!("{} sent a packet of type {kind}, which nobody expects; such are ignored", self.source());
         }
     }
 
@@ -781,8 +910,12 @@ impl Learner {
     }
 
     pub(crate) fn sync(&mut self) {
+        self.ask_sync(None);
+    }
+
+    fn ask_sync(&mut self, from: Option<LinkId>) {
         if self.stage == Stage::Live {
-            self.pending_syncs += 1;
+            self.syncs.push_back(from);
             packet::put_request(
                 &mut self.out,
                 &Forwarded {
@@ -797,15 +930,46 @@ impl Learner {
     }
 
     pub(crate) fn revalidate(&mut self, session: SessionId, timeout_ms: i32) {
+        self.ask_session(session, timeout_ms, None);
+    }
+
+    fn ask_session(&mut self, session: SessionId, timeout_ms: i32, from: Option<LinkId>) {
         if self.stage == Stage::Live {
+            self.asked.push_back((session, timeout_ms, from));
             packet::put_asked_session(&mut self.out, session, timeout_ms);
         }
     }
 
     pub(crate) fn report(&self, report: &mut PeerReport) {
-        report.pending_syncs = self.pending_syncs;
+        report.pending_syncs = self.syncs.len();
+        report.master = self.master();
+        if let Some(observers) = &self.observers {
+            observers.report(report);
+        }
         [report.snap_syncs, report.diff_syncs, report.trunc_syncs] = self.synced_by;
     }
+}
+
+/// Where the leader's history can be had. Nowhere, if the leader is in no configuration that this member knows.
+fn sources(settings: &PeerSettings, view: &QuorumView, leader: Sid, observer: bool, turn: u64) -> Vec<Source> {
+    let Some(member) = view.member(leader) else { return Vec::new() };
+    let port = settings.observer_master_port.filter(|_| observer);
+    let mut sources: Vec<Source> = Vec::new();
+    if let Some(number) = port {
+        // The leader serves observers at the port at which it serves everybody.
+        let followers = view.members().iter().filter(|(sid, _)| view.is_voter(**sid) && **sid != leader);
+        let masters = followers.map(|(&sid, member)| {
+            let places = member.quorum().into_iter().map(|place| HostPort { port: number, ..place });
+            Source { sid, port: Port::Observers, addresses: places.collect() }
+        });
+        sources.extend(masters);
+    }
+    if !sources.is_empty() {
+        let first = turn % sources.len() as u64;
+        sources.rotate_left(first as usize);
+    }
+    sources.push(Source { sid: leader, port: Port::Quorum, addresses: member.quorum() });
+    sources
 }
 
 #[cfg(test)]
@@ -830,7 +994,7 @@ mod tests {
         let view = "server.1=h1:1:2\nserver.2=h2:1:2\nserver.3=h3:1:2\nserver.4=h4:1:2:observer\nversion=0";
         let settings = PeerSettings { tick_ms: 100, init_limit: 10, sync_limit: 5, ..PeerSettings::new(Sid(id)) };
         let view = QuorumView::parse(view).unwrap();
-        let mut learner = Learner::new(Arc::new(settings), &view, Sid(3), false, Ticket(1), at(0));
+        let mut learner = Learner::new(Arc::new(settings), Arc::new(view), Sid(3), 0, false, Ticket(1), at(0));
         assert!(learner.connected(Ticket(1), LINK, &replica, at(0)));
         let mut all = Vec::new();
         learner.flush(&mut all);
@@ -1053,7 +1217,8 @@ mod tests {
         assert_eq!(scene.replica.log.len(), 2);
         let view = QuorumView::parse("server.1=h1:1:2\nserver.3=h3:1:2\nversion=0").unwrap();
         let settings = Arc::new(PeerSettings::new(Sid(1)));
-        let mut again = Scene { learner: Learner::new(settings, &view, Sid(3), true, Ticket(3), at(0)), ..scene };
+        let mut again =
+            Scene { learner: Learner::new(settings, Arc::new(view), Sid(3), 0, true, Ticket(3), at(0)), ..scene };
         again.learner.connected(Ticket(3), LINK, &again.replica, at(0));
         again.answers();
         assert_eq!(again.hears(kind::LEADERINFO, zxid(8, 0), Some(&PROTOCOL.to_be_bytes())), ["ACKEPOCH 0x0"]);
@@ -1205,7 +1370,7 @@ mod tests {
     fn a_leader_is_tried_five_times_and_then_given_up() {
         let view = QuorumView::parse("server.1=h1:1:2\nserver.3=h3:7:8\nversion=0").unwrap();
         let settings = PeerSettings { tick_ms: 100, init_limit: 10, ..PeerSettings::new(Sid(1)) };
-        let mut learner = Learner::new(Arc::new(settings), &view, Sid(3), false, Ticket(1), at(0));
+        let mut learner = Learner::new(Arc::new(settings), Arc::new(view), Sid(3), 0, false, Ticket(1), at(0));
         let mut tries = 0;
         let mut ticket = 1;
         let mut ms = 0;

@@ -22,7 +22,7 @@ use proto::request::Reconfig;
 use proto::{Code, Millis, SessionId, Sid, Zxid};
 use tracing::{info, warn};
 
-use crate::effect::{Effect, Inquiry, LinkId, Port, Ticket};
+use crate::effect::{Effect, HostPort, LinkId, Port, Ticket};
 pub use crate::elector::ElectorSettings;
 use crate::elector::{Elector, ServerState, Vote};
 pub use crate::leader::HandOver;
@@ -49,9 +49,6 @@ const FRUITLESS_MS: i64 = 20;
 
 /// The longest such wait.
 const FRUITLESS_MAX_MS: i64 = 1000;
-
-/// Who was handed leadership, and is not there after so long, is not voted for any more where an oracle lets this member lead.
-const SUCCESSOR_MS: i64 = 1000;
 
 /// What one member's configuration says about its part in the ensemble.
 #[derive(Clone, Debug)]
@@ -89,6 +86,10 @@ pub struct PeerSettings {
     pub reconfig_enabled: bool,
     /// `standaloneEnabled=false`: one server alone may be an ensemble.
     pub lone_voter_allowed: bool,
+    /// `observerMasterPort`: as follower this member serves observers at it, as observer it learns from those who do.
+    pub observer_master_port: Option<u16>,
+    /// `observerMaster.sizeLimit`: so many bytes may wait here for one observer, besides the history that it is getting.
+    pub observer_master_bytes_max: usize,
     /// The election's.
     pub elector: ElectorSettings,
 }
@@ -113,6 +114,8 @@ impl PeerSettings {
             rollover_counter: 0xFFFF_0000,
             reconfig_enabled: false,
             lone_voter_allowed: false,
+            observer_master_port: None,
+            observer_master_bytes_max: 32 << 20,
             elector: ElectorSettings::new(id),
         }
     }
@@ -205,7 +208,11 @@ pub struct LearnerReport {
 pub struct PeerReport {
     /// Voters of the view.
     pub quorum_size: usize,
-    /// As leader: every learner that has said who it is.
+    /// As learner: whom it learns from, which for an observer need not be the leader.
+    pub master: Option<Sid>,
+    /// As follower: observers may learn from it.
+    pub serves_observers: bool,
+    /// As leader, or as follower that serves observers: every learner that has said who it is.
     pub learners: Vec<LearnerReport>,
     /// As leader: learners that came as followers, non-voting ones included.
     pub followers: usize,
@@ -213,9 +220,9 @@ pub struct PeerReport {
     pub synced_followers: usize,
     /// As leader: of these, who does not vote and has the history.
     pub synced_non_voting_followers: usize,
-    /// As leader: observers.
+    /// Of these learners, observers.
     pub observers: usize,
-    /// As leader: observers that have the history.
+    /// Of these learners, observers that have the history.
     pub synced_observers: usize,
     /// Syncs of learners (as leader) or own syncs (as learner) that wait for their answer.
     pub pending_syncs: usize,
@@ -277,6 +284,8 @@ pub struct Peer {
     told: bool,
     /// Learners that came before this member leads.
     early: BTreeMap<LinkId, Early>,
+    /// Where observers are accepted.
+    listening: Vec<HostPort>,
     /// Odd: even ones are the elector's.
     next_ticket: u64,
     /// Roles in a row that ended before clients could be served.
@@ -289,9 +298,6 @@ pub struct Peer {
     next_leader: Option<Sid>,
     /// Whom this member votes for in the next election, because it has handed over leadership.
     favoured: Option<Sid>,
-    /// How many questions the oracle was asked, and which is without an answer.
-    questions: u64,
-    asked: Option<Inquiry>,
     failed: Option<String>,
     effects: Vec<Effect>,
 }
@@ -310,6 +316,7 @@ impl Peer {
             vote: None,
             told: false,
             early: BTreeMap::new(),
+            listening: Vec::new(),
             next_ticket: 1,
             fruitless: 0,
             ended: 0,
@@ -317,8 +324,6 @@ impl Peer {
             election_ms: 0,
             next_leader: None,
             favoured: None,
-            questions: 0,
-            asked: None,
             failed: None,
             effects: Vec::new(),
         }
@@ -353,8 +358,9 @@ impl Peer {
             (Port::Quorum, Part::Looking { .. } | Part::Learning(_)) if self.early.len() < EARLY_LINKS_MAX => {
                 self.early.insert(link, Early { since: now.mono, bytes: Vec::new() });
             }
-            // It is not this member that leads.
-            (Port::Quorum, _) => self.effects.push(Effect::Close(link)),
+            (Port::Observers, Part::Learning(learner)) => learner.observer_accepted(link, now),
+            // It is not this member that leads, or serves observers.
+            (Port::Quorum | Port::Observers, _) => self.effects.push(Effect::Close(link)),
         }
         self.turn(replica, now);
     }
@@ -400,7 +406,8 @@ impl Peer {
             match &mut self.part {
                 Part::Leading(leader) => leader.received(link, bytes, replica, now),
                 Part::Learning(learner) if learner.owns(link) => learner.received(bytes, replica, now),
-                _ => {}
+                Part::Learning(learner) => learner.observer_received(link, bytes, replica, now),
+                Part::Looking { .. } => {}
             }
         }
         self.turn(replica, now);
@@ -413,7 +420,8 @@ impl Peer {
         } else if self.early.remove(&link).is_none() {
             match &mut self.part {
                 Part::Leading(leader) => leader.closed(link, replica, now),
-                Part::Learning(learner) => learner.closed(link),
+                Part::Learning(learner) if learner.owns(link) => learner.closed(link),
+                Part::Learning(learner) => learner.observer_closed(link),
                 Part::Looking { .. } => {}
             }
         }
@@ -424,8 +432,12 @@ impl Peer {
     pub fn drained(&mut self, link: LinkId, unsent_bytes: usize, replica: &mut impl Replica, now: Now) {
         if self.elector.owns(link) {
             self.elector.drained(link, unsent_bytes);
-        } else if let Part::Leading(leader) = &mut self.part {
-            leader.drained(link, unsent_bytes, now);
+        } else {
+            match &mut self.part {
+                Part::Leading(leader) => leader.drained(link, unsent_bytes, now),
+                Part::Learning(learner) => learner.observer_drained(link, unsent_bytes, now),
+                Part::Looking { .. } => {}
+            }
         }
         self.turn(replica, now);
     }
@@ -478,40 +490,7 @@ impl Peer {
             Part::Leading(leader) => leader.flush(&mut all),
             Part::Learning(learner) => learner.flush(&mut all),
         }
-        let wonders = self.asked.is_none()
-            && match &mut self.part {
-                Part::Looking { .. } => self.elector.takes_question(),
-                Part::Leading(leader) => leader.takes_question(),
-                Part::Learning(_) => false,
-            };
-        if wonders {
-            self.questions += 1;
-            let question = Inquiry(self.questions);
-            self.asked = Some(question);
-            all.push(Effect::AskOracle(question));
-        }
         all
-    }
-
-    /// The oracle has answered.
-    pub fn oracle_says(&mut self, question: Inquiry, yes: bool, replica: &mut impl Replica, now: Now) {
-        if self.asked != Some(question) {
-            return;
-        }
-        self.asked = None;
-        match &mut self.part {
-            Part::Looking { since, .. } => {
-                if yes && now.mono.since(*since) >= SUCCESSOR_MS && self.favoured.take().is_some() {
-                    // Leadership was handed over to nobody.
-                    self.elector.favour(None);
-                    self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
-                }
-                self.elector.oracle_says(yes, now.mono);
-            }
-            Part::Leading(leader) => leader.oracle_says(yes, replica, now),
-            Part::Learning(_) => {}
-        }
-        self.turn(replica, now);
     }
 
     /// As leader: the sequencer made this transaction. It is in the log's open group and not yet durable.
@@ -658,6 +637,25 @@ impl Peer {
     /// Takes the steps that have become possible.
     fn turn(&mut self, replica: &mut impl Replica, now: Now) {
         while self.begun && self.failed.is_none() && self.step(replica, now) {}
+        self.listen();
+    }
+
+    /// The port for observers is open while this member follows and serves.
+    fn listen(&mut self) {
+        let serves = matches!(&self.part, Part::Learning(learner) if learner.serves_observers());
+        let Some(port) = self.settings.observer_master_port.filter(|_| serves || !self.listening.is_empty()) else {
+            return;
+        };
+        // Who is removed goes on following, and serving where it did.
+        let places = match self.view.member(self.settings.id).filter(|_| serves) {
+            Some(member) => member.quorum().into_iter().map(|place| HostPort { port, ..place }).collect(),
+            None if serves => return,
+            None => Vec::new(),
+        };
+        if places != self.listening {
+            self.listening.clone_from(&places);
+            self.effects.push(Effect::Listen(places));
+        }
     }
 
     fn step(&mut self, replica: &mut impl Replica, now: Now) -> bool {
@@ -790,10 +788,6 @@ impl Peer {
             }
             let last_seen = self.last_seen.clone().filter(|_| self.settings.reconfig_enabled);
             let mut leader = Leader::new(self.settings.clone(), self.view.clone(), last_seen, replica, now);
-            self.asked = None;
-            if self.elector.is_alone() {
-                leader.elected_alone();
-            }
             for (link, early) in early {
                 leader.accepted(link, now);
                 leader.received(link, &early.bytes, replica, now);
@@ -803,7 +797,10 @@ impl Peer {
         }
         self.effects.extend(early.into_keys().map(Effect::Close));
         let ticket = take_ticket(&mut self.next_ticket);
-        let learner = Learner::new(self.settings.clone(), &self.view, vote.leader, self.want_snapshot, ticket, now);
+        // Observers spread over the followers, and whoever comes back tries another one first; chance is not at hand here.
+        let turn = (self.settings.id.0 as u64).wrapping_add(self.ended);
+        let learner =
+            Learner::new(self.settings.clone(), self.view.clone(), vote.leader, turn, self.want_snapshot, ticket, now);
         let state = if learner.observer() { ServerState::Observing } else { ServerState::Following };
         info!("{} was elected", vote.leader);
         self.elector.settle(state, vote);
@@ -866,6 +863,9 @@ impl Peer {
         self.last_seen = self.last_seen.take().filter(|seen| seen.version() > view.version());
         self.view = view;
         self.elector.set_view(self.view.clone(), self.last_seen.clone());
+        if let Part::Learning(learner) = &mut self.part {
+            learner.has_view(self.view.clone());
+        }
         replica.activated(&self.view);
     }
 
@@ -883,7 +883,6 @@ impl Peer {
             Part::Learning(learner) => self.effects.extend(learner.end()),
         }
         self.elector.unsettle();
-        self.asked = None;
         replica.stop_serving(now);
         self.ended += 1;
         let mut wait_ms = 0;

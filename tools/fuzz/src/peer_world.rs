@@ -90,6 +90,8 @@ struct Scene {
     tickets: BTreeSet<Ticket>,
     next_link: u64,
     closed: usize,
+    /// Observers are accepted.
+    listens: bool,
 }
 
 impl Scene {
@@ -100,6 +102,7 @@ impl Scene {
             packet_bytes_max: DATA_BYTES_MAX,
             unsent_bytes_max: UNSENT_BYTES_MAX,
             reconfig_enabled: scene & 8 != 0,
+            observer_master_port: (scene & 16 != 0).then_some(2999),
             ..PeerSettings::new(id)
         };
         settings.elector.handshake_timeout_ms = 1_000;
@@ -117,6 +120,7 @@ impl Scene {
             tickets: BTreeSet::new(),
             next_link: 1,
             closed: 0,
+            listens: false,
         };
         scene.start();
         scene
@@ -142,6 +146,7 @@ impl Scene {
             0 => self.say(place, rest),
             1 => behind(1).chunks(1 + usize::from(byte(0))).for_each(|chunk| self.say(place, chunk)),
             2 => self.accept(place, Port::Election),
+            3 if self.listens && byte(0) & 1 != 0 => self.accept(place, Port::Observers),
             3 => self.accept(place, Port::Quorum),
             4 => self.attempt(place, byte(0) & 1 == 0),
             5 => self.end(place),
@@ -176,6 +181,7 @@ impl Scene {
                 self.places = [None; 4];
                 self.attempts.clear();
                 self.tickets.clear();
+                self.listens = false;
                 self.replica.crash(0);
                 self.start();
             }
@@ -331,11 +337,11 @@ impl Scene {
                         let most = UNSENT_BYTES_MAX + 2 * DATA_BYTES_MAX;
                         assert!(state.unsent_bytes <= most, "{} bytes wait for one link", state.unsent_bytes);
                     }
+                    Effect::Listen(places) => self.listens = !places.is_empty(),
                     Effect::Close(link) => {
                         assert!(self.open.remove(&link).is_some(), "{link:?} is closed, and was closed before");
                         self.closed += 1;
                     }
-                    Effect::AskOracle(_) => unreachable!("there is no oracle"),
                 }
             }
             for link in self.open.keys().copied().collect::<Vec<_>>() {

@@ -7,7 +7,8 @@ use pipeline::Now;
 use proto::{Millis, Sid};
 use tracing::{info, warn};
 
-use super::{Leader, Learner, Stage};
+use super::Leader;
+use crate::master::{Learner, Stage};
 
 /// Leadership goes to the voter that wins the next election, which is the one with the greatest id if all have the same history. So long
 /// all are waited for; then only for the one that is left to be the best.

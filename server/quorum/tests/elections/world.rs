@@ -490,7 +490,7 @@ impl World {
                     assert_eq!(addresses[0].host, format!("h{peer}"));
                     self.schedule(0, Event::Connect { from: id, to: peer.0, ticket, tries: 0 });
                 }
-                Effect::Forget(_) => {}
+                Effect::Forget(_) | Effect::Listen(_) => {}
                 Effect::Send { link, bytes } => {
                     self.messages += 1;
                     if let Some(end) = self.ends.get(&link).copied() {
@@ -498,7 +498,6 @@ impl World {
                     }
                 }
                 Effect::Close(link) => self.close(link),
-                Effect::AskOracle(_) => unreachable!("it is the peer that asks"),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What an ensemble does, one rule at a time.
 
+use std::collections::BTreeSet;
+
 use proto::{Sid, Zxid};
 use quorum::peer::{HandOver, Phase};
 
@@ -37,6 +39,102 @@ fn observers_learn_what_is_final_and_forward_writes() {
     world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
     let leader = world.leader().unwrap();
     assert_eq!(world.peer(leader).report(world.time()).synced_observers, 2);
+}
+
+/// Followers serve observers.
+fn ready_with_masters(seed: u64, voters: i64, observers: i64) -> World {
+    let mut world = World::new(seed, view(voters, observers));
+    world.settings.observer_master_port = Some(2999);
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    world
+}
+
+/// Whom an observer learns from.
+fn master(world: &World, id: i64) -> i64 {
+    world.peer(id).report(world.time()).master.unwrap().0
+}
+
+#[test]
+fn observers_learn_from_followers_what_is_final_and_ask_the_leader_through_them() {
+    let mut world = ready_with_masters(20, 3, 4);
+    let leader = world.leader().unwrap();
+    let masters: Vec<i64> = (4..=7).map(|id| master(&world, id)).collect();
+    let followers: Vec<i64> = (1..=3).filter(|&id| id != leader).collect();
+    assert!(followers.iter().all(|id| masters.contains(id)) && !masters.contains(&leader), "{masters:?}");
+    assert_eq!(world.peer(leader).report(world.time()).observers, 0);
+    for id in followers {
+        let report = world.peer(id).report(world.time());
+        assert_eq!((report.observers, report.synced_observers), (2, 2));
+    }
+    for id in 1..=7 {
+        assert!(world.write(id));
+        // Checked by the world: it is answered when everything is final there that was so anywhere.
+        world.sync(id);
+    }
+    world.until("everything", 5_000, |world| world.chosen.len() == 7);
+    let last = world.chosen.last().unwrap().0;
+    world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
+    for id in 4..=7 {
+        world.until("its sync", 5_000, |world| world.peer(id).report(world.time()).pending_syncs == 0);
+    }
+}
+
+#[test]
+fn an_observer_whose_master_goes_learns_from_the_next_one() {
+    let mut world = ready_with_masters(21, 5, 1);
+    let mut seen = Vec::new();
+    for round in 1..=2 {
+        let gone = master(&world, 6);
+        assert_ne!(Some(gone), world.leader());
+        seen.push(gone);
+        world.crash(gone);
+        world.until("the end of its service", 100, |world| !world.is_serving(6));
+        world.until("its service", 2_000, |world| world.is_serving(6));
+        assert!(world.write(6));
+        world.until("its write", 2_000, |world| {
+            world.chosen.len() == round && world.members[&Sid(6)].replica.final_to == world.chosen[round - 1].0
+        });
+    }
+    assert!(!seen.contains(&master(&world, 6)) && seen[0] != seen[1]);
+}
+
+#[test]
+fn a_follower_serves_observers_while_it_follows_and_no_longer() {
+    let mut world = ready_with_masters(22, 3, 2);
+    let leader = world.leader().unwrap();
+    let (listening, serving) = (|world: &World, id| world.members[&Sid(id)].listens, World::is_serving);
+    for id in 1..=5 {
+        assert_eq!(listening(&world, id), id <= 3 && id != leader);
+    }
+    world.crash(leader);
+    world.until("nobody's service", 1_000, |world| (1..=5).all(|id| id == leader || !serving(world, id)));
+    assert!((1..=5).all(|id| id == leader || !listening(&world, id)));
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    assert_eq!((1..=5).filter(|&id| listening(&world, id)).count(), 2);
+}
+
+#[test]
+fn observers_learn_of_a_reconfiguration_from_their_master() {
+    let mut world = World::new(23, view(3, 2));
+    (world.settings.observer_master_port, world.settings.reconfig_enabled) = (Some(2999), true);
+    world.start_all();
+    world.until("service", 10_000, World::everybody_serves);
+    let leader = world.leader().unwrap();
+    let followers: Vec<i64> = (1..=3).filter(|&id| id != leader).collect();
+    // One of the followers becomes an observer, and one of the observers a voter.
+    let voters: BTreeSet<i64> = [leader, followers[0], 4].into();
+    assert!(world.reconfigure(leader, &voters));
+    let want: BTreeSet<Sid> = voters.iter().map(|&id| Sid(id)).collect();
+    world.until("its service", 10_000, |world| {
+        let have = |id: i64| *world.peer(id).view().voters() == want;
+        world.everybody_serves() && (1..=5).all(have)
+    });
+    assert!(world.write(5) && world.write(followers[1]));
+    world.until("both", 5_000, |world| world.chosen.len() == 3);
+    let last = world.chosen.last().unwrap().0;
+    world.until("everything everywhere", 5_000, |world| world.everybody_has(last));
 }
 
 #[test]

@@ -7,12 +7,15 @@ use proto::Sid;
 
 use crate::world::{World, view};
 
+/// Voters and observers.
+const SIZES: [(i64, i64); 7] = [(3, 0), (3, 1), (5, 0), (5, 2), (2, 0), (4, 1), (7, 0)];
+
 #[allow(clippy::disallowed_methods, reason = "a test asks how long it shall be")]
-pub fn number(name: &str) -> Option<u64> {
+fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-pub fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> std::ops::Range<u64> {
     match number("QUORUM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("QUORUM_SEEDS").unwrap_or(150),
@@ -22,7 +25,17 @@ pub fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn whatever_breaks_nothing_final_is_lost_and_the_ensemble_comes_back() {
     for seed in seeds() {
-        storm(seed, false);
+        storm(seed, false, false);
+    }
+}
+
+#[test]
+fn observers_behind_followers_lose_nothing_in_a_storm_and_see_nothing_that_is_not_final() {
+    for seed in seeds() {
+        storm(seed, false, true);
+        if seed % 3 == 0 {
+            storm(seed, true, true);
+        }
     }
 }
 
@@ -30,18 +43,24 @@ fn whatever_breaks_nothing_final_is_lost_and_the_ensemble_comes_back() {
 fn reconfigurations_in_a_storm_lose_nothing_that_is_final() {
     let mut reconfigured = 0;
     for seed in seeds() {
-        reconfigured += storm(seed, true);
+        reconfigured += storm(seed, true, false);
     }
     assert!(number("QUORUM_SEED").is_some() || reconfigured > 100, "only {reconfigured} reconfigurations");
 }
 
-/// Says how many reconfigurations became final.
-fn storm(seed: u64, reconfiguring: bool) -> usize {
-    let (voters, observers) = [(3, 0), (3, 1), (5, 0), (5, 2), (2, 0), (4, 1), (7, 0)][(seed % 7) as usize];
+/// Says how many reconfigurations became final. `masters`: followers serve observers.
+fn storm(seed: u64, reconfiguring: bool, masters: bool) -> usize {
+    let sizes =
+        if masters { [(3, 1), (3, 2), (5, 1), (5, 2), (2, 2), (4, 3), (3, 4)] } else { SIZES }[(seed % 7) as usize];
+    let (voters, observers) = sizes;
     let mut world = World::new(seed, view(voters, observers));
     world.disk_ms = [2, 10, 60][world.dice.below(3) as usize];
     world.delay_ms = [2, 15, 50][world.dice.below(3) as usize];
     world.settings.reconfig_enabled = reconfiguring;
+    if masters {
+        world.settings.observer_master_port = Some(2999);
+        world.settings.observer_master_bytes_max = [0, 1 << 10, 32 << 20][world.dice.below(3) as usize];
+    }
     if world.dice.chance(20) {
         world.settings.rollover_counter = 30;
     }
@@ -102,13 +121,6 @@ fn storm(seed: u64, reconfiguring: bool) -> usize {
         let ms = world.dice.below(600) as i64;
         world.run(ms);
     }
-    mend(&mut world);
-    world.reconfigured
-}
-
-/// Nothing breaks any more: everybody has what was final, and goes on from there.
-pub fn mend(world: &mut World) {
-    let seed = world.seed;
     world.heal();
     world.start_all();
     // A leader that was cut off serves until it notices.
@@ -129,4 +141,11 @@ pub fn mend(world: &mut World) {
     if number("QUORUM_SEED").is_some() {
         println!("{} transactions, {} leaders, packets by type {:?}", want.len(), world.leaders.len(), world.sent);
     }
+    if masters && !reconfiguring {
+        let through = (1..=voters).filter(|&id| Some(id) != world.leader());
+        let through: usize = through.map(|id| world.peer(id).report(world.time()).synced_observers).sum();
+        let direct = world.peer(leader).report(world.time()).synced_observers;
+        assert_eq!(through + direct, observers as usize, "seed {seed}");
+    }
+    world.reconfigured
 }
