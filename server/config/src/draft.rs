@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quorum::view::MemberRole;
 
-use crate::{CatchUp, Config, Election, Host, LocalSessions, Wires};
+use crate::{CatchUp, Config, Election, Host, LocalSessions, ObserverMaster, Wires};
 
 /// The values so far.
 #[derive(Clone, Debug)]
@@ -50,8 +50,6 @@ pub struct Draft {
     pub several_addresses: bool,
     /// `leaderServes`.
     pub leader_serves: bool,
-    /// `oraclePath`.
-    pub oracle: Option<PathBuf>,
     /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
     pub local_sessions: LocalSessions,
     /// Elections; the time for handshakes is not decided yet.
@@ -60,6 +58,7 @@ pub struct Draft {
     pub wires: Wires,
     /// What is sent to learners that are behind.
     pub catch_up: CatchUp,
+    pub observer_master: ObserverMaster,
 }
 
 impl Draft {
@@ -87,7 +86,6 @@ impl Draft {
             handshake_timeout_ms: None,
             several_addresses: false,
             leader_serves: true,
-            oracle: None,
             local_sessions: LocalSessions::default(),
             election: Election {
                 connect_timeout_ms: 5000,
@@ -105,6 +103,7 @@ impl Draft {
                 snapshots_max: 10,
                 diffs_max: 100,
             },
+            observer_master: ObserverMaster { port: None, bytes_max: 32 << 20 },
         }
     }
 

@@ -333,13 +333,6 @@ pub const SETTINGS: &[Setting] = &[
     property_of("observer.election.DelayMs", |draft, text| {
         put(&mut draft.election.observer_delay_ms, property(text, 0..=INT_MAX, "milliseconds"))
     }),
-    file("oraclePath", |draft, text| {
-        if text.is_empty() || text.contains('\0') {
-            return Err("expected a file".to_owned());
-        }
-        draft.oracle = Some(PathBuf::from(text));
-        Ok(relative(text))
-    }),
     property_of("leaderServes", |draft, text| put(&mut draft.leader_serves, yes_or_no(text))),
     property_of("commitLogCount", |draft, text| {
         let value = property(text, 0..=INT_MAX, "transactions, at least 500")?;
@@ -362,6 +355,15 @@ pub const SETTINGS: &[Setting] = &[
     }),
     property_of("leader.maxConcurrentDiffSyncs", |draft, text| {
         put(&mut draft.catch_up.diffs_max, property(text, 1..=INT_MAX, "learners"))
+    }),
+    file("observerMasterPort", |draft, text| {
+        let value =
+            whole(trim(text), i64::from(i32::MIN)..=65_535, "a port; 0 or less: observers learn from the leader")?;
+        draft.observer_master.port = u16::try_from(value).ok().filter(|&port| port > 0);
+        Ok(None)
+    }),
+    property_of("observerMaster.sizeLimit", |draft, text| {
+        put(&mut draft.observer_master.bytes_max, property(text, 0..=INT_MAX, "bytes"))
     }),
     // --- this machine
     ours("ringkeeper.backend", |draft, text| {

@@ -45,6 +45,6 @@ pub use myid::my_id;
 pub use problem::{Errors, Level, Problem, Source, Warning};
 pub use settings::{
     Auth, Backend, CatchUp, Compression, Config, Election, Ensemble, Host, Limits, Listen, LocalSessions, Log, Machine,
-    Nodes, Purge, Reaper, Secret, Sessions, Snapshots, Wires, Words,
+    Nodes, ObserverMaster, Purge, Reaper, Secret, Sessions, Snapshots, Wires, Words,
 };
 pub use values::host;

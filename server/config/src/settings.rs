@@ -365,8 +365,6 @@ pub struct Ensemble {
     pub connect_retry_ms: u32,
     /// Whether the leader has clients of its own (`leaderServes`).
     pub leader_serves: bool,
-    /// Says whether this member may do without the other of two voters (`oraclePath`): a file that begins with 1 if so.
-    pub oracle: Option<PathBuf>,
     /// Sessions that only one member knows.
     pub local_sessions: LocalSessions,
     /// Elections.
@@ -375,6 +373,17 @@ pub struct Ensemble {
     pub wires: Wires,
     /// What is sent to learners that are behind.
     pub catch_up: CatchUp,
+    /// Followers that serve observers.
+    pub observer_master: ObserverMaster,
+}
+
+/// Followers that serve observers, and observers that learn from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObserverMaster {
+    /// At which port, the same at every member (`observerMasterPort`); `None`: observers learn from the leader.
+    pub port: Option<u16>,
+    /// What may wait for one observer (`observerMaster.sizeLimit`).
+    pub bytes_max: u32,
 }
 
 /// Sessions that only the member knows to which their client is connected.
@@ -414,8 +423,9 @@ impl Config {
             observer_election_delay_ms: i64::from(election.observer_delay_ms),
             reconfig_enabled: self.nodes.reconfig,
             lone_voter_allowed: !ensemble.standalone_enabled,
+            observer_master_port: ensemble.observer_master.port,
+            observer_master_bytes_max: ensemble.observer_master.bytes_max as usize,
             elector: ElectorSettings {
-                oracle: ensemble.oracle.is_some(),
                 notification_min_ms: i64::from(election.notification_min_ms),
                 notification_max_ms: i64::from(election.notification_max_ms),
                 connect_timeout_ms: i64::from(election.connect_timeout_ms),

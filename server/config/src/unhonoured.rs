@@ -79,7 +79,6 @@ const NO_PEER_TLS: &str = "TLS between members is not built yet, and without it 
 const NO_PEER_TLS_EFFECT: &str = "TLS between members is not built yet; this has no effect";
 const NO_PEER_SASL: &str = "SASL between members is not built yet, and without it every host could join the ensemble";
 const ALWAYS_ON_DISK: &str = "observers always keep their data on disk";
-const NO_OBSERVER_MASTER: &str = "followers do not serve observers yet; observers learn from the leader";
 const ALWAYS_WITHOUT_DELAY: &str = "nothing is delayed: sockets between members always have TCP_NODELAY";
 const NEVER_WAITS: &str = "not needed: sending and closing never make a member wait";
 const NOT_OF_MEMBERS: &str = "not built yet; this has no effect";
@@ -125,8 +124,7 @@ pub const ROWS: &[Row] = &[
     row("quorum.*", &[], WarnMember(OTHER_THREADS)),
     row("syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
     row("observer.syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
-    row("observerMasterPort", &["0"], WarnMember(NO_OBSERVER_MASTER)),
-    row("observerMaster.*", &[], WarnMember(NO_OBSERVER_MASTER)),
+    row("oraclePath", &[], WarnMember("oracles are not built yet: two servers serve only while both are up")),
     row(
         "multiAddress.*",
         &["false"],

@@ -128,6 +128,8 @@ impl Links {
                 self.connector.connect(ticket, port, addresses, timeout_ms);
             }
             Effect::Forget(ticket) => self.connector.forget(ticket),
+            // The thread of the ports does that, and hands over the listeners.
+            Effect::Listen(_) => {}
             Effect::Send { link, bytes } => {
                 let Some(link) = self.links.iter_mut().find(|one| one.id == link && !one.closing) else { return };
                 if link.out.is_empty() {
@@ -150,8 +152,6 @@ impl Links {
                     reactor.abort(link.conn);
                 }
             }
-            // No matter of links.
-            Effect::AskOracle(_) => {}
         }
     }
 }

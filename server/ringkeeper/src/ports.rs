@@ -1,4 +1,5 @@
-//! The ports at which this member listens, moved while it runs when a reconfiguration gives it other addresses.
+//! The ports at which this member listens, moved while it runs when a reconfiguration gives it other addresses; and the one for observers,
+//! opened while it follows.
 //!
 //! On a thread of its own, because names are resolved here and a port may be in use for a while. What always holds: the old port stays
 //! open until the new one is taken, and connections stay in any case. Only where both cannot be open together, the same port at an
@@ -43,18 +44,29 @@ pub struct Held {
 /// Where configurations are handed in. The thread ends with it.
 pub struct Ports {
     id: Sid,
-    orders: Sender<MemberAddress>,
+    orders: Sender<Order>,
+}
+
+/// What is to be listened at from now on.
+enum Order {
+    /// What the configuration says of this member.
+    Member(MemberAddress),
+    /// Here for observers.
+    Observers(Vec<HostPort>),
 }
 
 impl Ports {
     /// Starts the thread. The ports of `ensemble` are taken already.
     pub fn start(ensemble: &Ensemble, held: Held) -> io::Result<Ports> {
         let member = ensemble.member();
-        let of = |port, places| PeerPort { port, places, released: false, complained: false };
+        let [election, quorum, observers] =
+            [(Port::Election, member.election()), (Port::Quorum, member.quorum()), (Port::Observers, Vec::new())]
+                .map(|(port, places)| PeerPort { port, places, released: false, complained: false });
         let work = Work {
             id: ensemble.id,
             wires: ensemble.wires,
-            peers: [of(Port::Election, member.election()), of(Port::Quorum, member.quorum())],
+            peers: [election, quorum],
+            observers,
             client: ClientPort { place: member.client.clone(), released: false, complained: false },
             held,
             soon: 0,
@@ -68,8 +80,13 @@ impl Ports {
     pub fn follow(&self, view: &QuorumView) {
         if let Some(member) = view.member(self.id) {
             // The thread ends only with this.
-            let _ = self.orders.send(member.clone());
+            let _ = self.orders.send(Order::Member(member.clone()));
         }
+    }
+
+    /// Observers are served here from now on; with no place, nowhere.
+    pub fn serve_observers(&self, places: Vec<HostPort>) {
+        let _ = self.orders.send(Order::Observers(places));
     }
 }
 
@@ -99,6 +116,7 @@ struct Work {
     id: Sid,
     wires: Wires,
     peers: [PeerPort; 2],
+    observers: PeerPort,
     client: ClientPort,
     held: Held,
     /// So often a port that was just closed here is tried again, before it is somebody else's.
@@ -115,8 +133,9 @@ enum State {
 }
 
 impl Work {
-    fn run(mut self, orders: &Receiver<MemberAddress>) {
+    fn run(mut self, orders: &Receiver<Order>) {
         let mut wanted = None;
+        let mut observers_at = Vec::new();
         let mut wait = None;
         loop {
             let order = match wait {
@@ -124,7 +143,11 @@ impl Work {
                 Some(wait) => orders.recv_timeout(wait),
             };
             match order {
-                Ok(member) => {
+                Ok(Order::Observers(places)) => {
+                    self.observers.complained = false;
+                    observers_at = places;
+                }
+                Ok(Order::Member(member)) => {
                     let [election, quorum] = &mut self.peers;
                     (election.complained, quorum.complained, self.client.complained) = (false, false, false);
                     wanted = Some(member);
@@ -132,8 +155,8 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let Some(member) = &wanted else { continue };
-            wait = match self.attempt(member) {
+            let state = wanted.as_ref().map_or(State::Done, |member| self.attempt(member));
+            wait = match state.max(self.observers_port(&observers_at)) {
                 State::Done => None,
                 State::Soon => Some(SOON),
                 State::Later => Some(RETRY),
@@ -182,6 +205,38 @@ impl Work {
                         "{error}; the old port, {}, is {left}, and the new one is tried again every second",
                         peers::shown(old)
                     );
+                }
+                State::Later
+            }
+        }
+    }
+
+    /// Opens or closes the port for observers, if that is not done.
+    fn observers_port(&mut self, places: &[HostPort]) -> State {
+        let observers = &mut self.observers;
+        if observers.places != places && !observers.places.is_empty() {
+            tracing::info!("the port for observers, {}, is closed", peers::shown(&observers.places));
+            self.held.peers.send(Letter::PeerPort(Port::Observers, Vec::new()));
+            observers.places.clear();
+            self.soon = SOON_TRIES;
+        }
+        if observers.places == places {
+            return State::Done;
+        }
+        match peers::bind_once(self.id, Port::Observers, places.to_vec(), &self.wires) {
+            Ok(listeners) => {
+                tracing::info!("observers may learn here, at {}", peers::shown(places));
+                self.held.peers.send(Letter::PeerPort(Port::Observers, listeners));
+                places.clone_into(&mut observers.places);
+                State::Done
+            }
+            Err(error) if error.source.kind() == io::ErrorKind::AddrInUse && self.soon > 0 => {
+                self.soon -= 1;
+                State::Soon
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut observers.complained, true) {
+                    tracing::error!("{error}; observers cannot learn here; it is tried again every second");
                 }
                 State::Later
             }

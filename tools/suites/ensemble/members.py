@@ -209,9 +209,7 @@ class Ensemble:
         assert len(first) > len(voters) // 2, f"{leader} cannot be made to lead {voters}"
         self.spawn(*first)
         assert self.wait(*first) == leader
-        rest = [sid for sid in self.members if sid not in first and sid not in without]
-        if rest:  # without a name, all would be started once more
-            self.spawn(*rest)
+        self.spawn(*(sid for sid in self.members if sid not in first and sid not in without))
         assert self.wait() == leader
         return leader
 

@@ -246,6 +246,67 @@ def observer(stage, layout):
     stage.judge(e, load)
 
 
+def masters(stage, layout):
+    """Observers learn from followers (observerMasterPort): writes, syncs and sessions go through them; each follower in turn is killed, then the leader."""
+    e = stage.ensemble(layout, cfg={"observerMasterPort": free_port()})
+    leader = e.form()
+    observers = [sid for sid, m in e.members.items() if m.observer]
+
+    def figure(sid, name):
+        found = re.search(rb"zk_%s\t(\d+)" % name, e[sid].word(b"mntr"))
+        return found and int(found[1])
+
+    def learn_from(*among):
+        until(lambda: all(figure(sid, b"observer_master_id") in among for sid in observers), f"observers learn from {among}")
+        until(lambda: sum(figure(sid, b"synced_observers") for sid in among) == len(observers), f"{among} count their observers")
+
+    def through(sid, alive=False):
+        """What clients of this observer ask for goes to the leader and comes back."""
+        c = e.connect(sid)
+        path = f"/through-{sid}-{c.session:x}"
+        assert c.do(req.create("/through")).err in (0, E.NODEEXISTS)
+        replies = c.burst(req.create(path, flags=EPHEMERAL), req.set_data(path, b"x"), req.get_data(path), req.sync("/"), req.get_ephemerals(path),
+                          req.create(path, b""), req.delete("/through", 7), req.exists(path))
+        assert [r.err for r in replies] == [0] * 5 + [E.NODEEXISTS, E.BADVERSION, 0] and replies[2].data == b"x", replies
+        other = e.connect(leader)
+        other.ok(req.set_data(path, b"y"))
+        assert c.burst(req.sync("/"), req.get_data(path))[1].data == b"y"
+        for at in (leader, sid):
+            c.drop()
+            c = e.connect(at, session=c.session, password=c.password, timeout=5 * TICK_MS)
+            assert c.ok(req.exists(path)).stat.owner == c.session
+        if alive:  # by pings alone
+            for _ in range(16):
+                c.do(req.ping())
+                assert c.is_silent(TICK / 2)
+            assert other.ok(req.exists(path)).stat.owner == c.session
+        c.quit()
+        assert other.burst(req.sync("/"), req.exists(path))[1].err == E.NONODE
+        other.quit()
+
+    learn_from(*e.followers())
+    assert figure(leader, b"synced_observers") == 0
+    for sid in observers:
+        through(sid, alive=True)
+    load = Load(e, seed=stage.seed, members=observers).start().progress(30)
+    for victim in e.followers():
+        e.kill(victim)
+        learn_from(*e.followers())
+        e.wait()
+        load.progress(30)
+        e.spawn(victim)
+        e.wait()
+    e.kill(leader)
+    killed, leader = leader, e.wait()
+    load.progress(30)
+    learn_from(*e.followers())
+    e.spawn(killed)
+    e.wait()
+    for sid in observers:
+        through(sid)
+    stage.judge(e, load)
+
+
 def move(stage, layout):
     """Sessions go from member to member with their ephemerals and watches."""
     e = stage.ensemble(layout)
@@ -414,60 +475,6 @@ def readonly(stage, layout):
     e.spawn(*rest[1:])
     e.wait()
     stage.note(f"readers served after {waited:.1f} s")
-    stage.judge(e)
-
-
-def oracle(stage, layout):
-    """Of two voters one serves without the other if its oracle says 1, as leader or as follower, and not if it says 0; the other joins it."""
-    e = stage.ensemble(layout)
-    for m in e.members.values():
-        m.oracle = os.path.join(m.dir, "oracle")
-        m.cfg["oraclePath"] = m.oracle
-
-    def says(sid, text):
-        with open(e[sid].oracle + ".new", "w", encoding="ascii") as f:
-            f.write(text)
-        os.replace(e[sid].oracle + ".new", e[sid].oracle)
-
-    for sid in e.members:
-        says(sid, "0\n")
-    e.spawn()
-    first = e.wait()
-    other = others(e, first)[0]
-    c = e.connect(first)
-    c.ok(req.create("/kept", b"0"))
-    says(first, "1\n")
-    began = time.monotonic()
-    e.kill(other)
-    assert c.ok(req.set_data("/kept", b"1")).stat.version == 1
-    stage.note(f"the leader's next write without the other took {time.monotonic() - began:.2f} s")
-    for value in range(2, 50):
-        assert c.ok(req.set_data("/kept", b"%d" % value)).stat.version == value
-    says(first, "0\n")
-    c.closed()
-    until(lambda: e.try_connect(first) is None, "a leader serves nobody when its oracle says no")
-    e.spawn(other)
-    first = e.wait()
-    other = others(e, first)[0]
-    c = e.connect(other)
-    assert c.ok(req.get_data("/kept")).data == b"49"
-    e.kill(first)
-    c.closed()
-    for _ in range(3):
-        assert e.try_connect(other, patience=1) is None, "a follower serves although its oracle says no"
-    began = time.monotonic()
-    says(other, "1\n")
-    assert e.wait(other) == other
-    stage.note(f"the follower led {time.monotonic() - began:.2f} s after its oracle's yes")
-    c = e.connect(other)
-    assert c.ok(req.set_data("/kept", b"50")).stat.version == 50
-    e.spawn(first)
-    assert e.wait() == other, "who comes back joins the one that leads"
-    c.ok(req.sync("/"))
-    back = e.connect(first)
-    assert back.ok(req.set_data("/kept", b"51")).stat.version == 51
-    back.quit()
-    c.quit()
     stage.judge(e)
 
 
@@ -1026,13 +1033,13 @@ SCENARIOS = {
     "snap": (snap, ["RJR"], ALL_MIXES + ["JJJ"]),
     "trunc": (trunc, ["JRR"], ALL_MIXES + ["JJJ"]),
     "observer": (observer, ["JRRj"], ["RRRr", "JJJr", "RRRj", "JJRr", "RRJj", "JJJj"]),
+    "masters": (masters, ["JRRrj"], ["RRRrr", "JJJr", "RRRj", "JRRrj", "RJJrj", "JJRr", "JJJj"]),
     "move": (move, ["RJR"], ALL_MIXES + ["JJJ"]),
     "expiry": (expiry, ["JRJ"], ALL_MIXES + ["JJJ"]),
     "leaders": (leaders, ["JRR"], ALL_MIXES + ["JJJ"]),
     "everyone": (everyone, ["RRR"], ALL_MIXES + ["JJJ"]),
     "stopped": (stopped, ["RJR"], ALL_MIXES + ["JJJ"]),
     "readonly": (readonly, ["RJR"], ["RRR", "RJR", "RJJ", "JJJ"]),
-    "oracle": (oracle, ["RR"], ["RR", "RJ", "JR", "JJ"]),
     "local": (local, ["JRRj"], ["RRRr", "JJRr", "RRJj", "JRJr", "JJJj"]),
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),

@@ -22,8 +22,8 @@ pub(super) fn text(facts: &Facts) -> String {
         if facts.role != Role::ReadOnly {
             lines.put("peer_state", peer_state(quorum));
         }
-        if let (Role::Observer, Some(leader)) = (facts.role, quorum.state.leader) {
-            lines.put("observer_master_id", leader);
+        if let (Role::Observer, Some(master)) = (facts.role, quorum.figures.master) {
+            lines.put("observer_master_id", master);
         }
     }
     let led = quorum.map(|quorum| &quorum.figures).filter(|_| facts.role == Role::Leader);
@@ -44,7 +44,8 @@ pub(super) fn text(facts: &Facts) -> String {
     lines.put_if("synced_followers", led.map(|led| led.synced_followers));
     lines.put("watch_count", totals.watches);
     lines.put_if("synced_non_voting_followers", led.map(|led| led.synced_non_voting_followers));
-    lines.put_if("synced_observers", led.map(|led| led.synced_observers));
+    let serves_observers = |quorum: &&QuorumReport| facts.role == Role::Leader || quorum.figures.serves_observers;
+    lines.put_if("synced_observers", quorum.filter(serves_observers).map(|quorum| quorum.figures.synced_observers));
     lines.put("auth_failed_count", totals.auth_failed);
     lines.put("min_latency", totals.latency_min.unwrap_or(0));
     lines.put("max_file_descriptor_count", or_minus_one(facts.descriptors.max));

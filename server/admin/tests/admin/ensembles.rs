@@ -23,7 +23,8 @@ fn quorum(phase: Phase) -> QuorumReport {
     let state = PeerState { phase, zab: Zab::Broadcast, serving: true, leader: Some(Sid(3)), epoch: 1 };
     let unset =
         PeerReport { last_proposal_size: -1, min_proposal_size: -1, max_proposal_size: -1, ..PeerReport::default() };
-    let figures = PeerReport { quorum_size: 3, ..unset };
+    let master = (phase != Phase::Leading).then_some(Sid(3));
+    let figures = PeerReport { quorum_size: 3, master, ..unset };
     QuorumReport { state, clients: Clients::All, figures, view: QuorumView::parse(text).unwrap() }
 }
 
@@ -274,6 +275,21 @@ fn mntr_of_each_role_has_javas_names_in_javas_order() {
             assert_eq!(ours.contains_key(&name), javas.contains_key(&name), "{role} {name}");
         }
     }
+}
+
+#[test]
+fn mntr_of_a_follower_counts_its_observers_and_that_of_an_observer_names_its_master() {
+    let report = quorum(Phase::Following);
+    let figures = PeerReport { serves_observers: true, observers: 2, synced_observers: 1, ..report.figures.clone() };
+    let facts = member(crate::facts(), QuorumReport { figures, ..report.clone() });
+    let text = answer(word("mntr"), &facts);
+    assert!(text.contains("\nzk_synced_observers\t1\n") && !text.contains("zk_learners"), "{text}");
+    let without = answer(word("mntr"), &member(crate::facts(), report));
+    assert!(!without.contains("zk_synced_observers"), "{without}");
+    let report = quorum(Phase::Observing);
+    let figures = PeerReport { master: Some(Sid(1)), ..report.figures.clone() };
+    let text = answer(word("mntr"), &member(crate::facts(), QuorumReport { figures, ..report }));
+    assert!(text.contains("\nzk_observer_master_id\t1\n"), "{text}");
 }
 
 /// Dashboards made for 3.8 find the same names.

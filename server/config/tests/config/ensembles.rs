@@ -98,8 +98,9 @@ fn every_setting_of_an_ensemble_reaches_its_field() {
         ("snapshotSizeFactor=0.7", |ensemble| ensemble.catch_up.log_factor == Some(0.7)),
         ("snapshotSizeFactor=-1", |ensemble| ensemble.catch_up.log_factor.is_none()),
         ("forceSnapshotSync=true", |ensemble| ensemble.catch_up.always_snapshot),
-        ("oraclePath=/o", |ensemble| ensemble.oracle.as_deref() == Some(std::path::Path::new("/o"))),
         ("leaderConnectDelayDuringRetryMs=7", |ensemble| ensemble.connect_retry_ms == 7),
+        ("observerMasterPort=2999", |ensemble| ensemble.observer_master.port == Some(2999)),
+        ("observerMaster.sizeLimit=1000", |ensemble| ensemble.observer_master.bytes_max == 1000),
         ("leader.maxConcurrentSnapSyncs=7", |ensemble| ensemble.catch_up.snapshots_max == 7),
         ("leader.maxConcurrentDiffSyncs=7", |ensemble| ensemble.catch_up.diffs_max == 7),
         ("group.1=1:2:3\nweight.1=3", |ensemble| ensemble.view.verifier().weight(Sid(1)) == 3),
@@ -147,7 +148,6 @@ fn what_the_file_says_reaches_the_state_machine() {
         "fastleader.maxNotificationInterval=777",
         "cnxTimeout=7",
         "quorumCnxnTimeoutMs=7",
-        "oraclePath=/o",
     ] {
         assert!(seen.insert(settings(&format!("{line}\n"))), "{line} changes nothing");
     }
@@ -401,16 +401,15 @@ fn doubtful_ensembles_are_warned_about() {
     );
     warned(
         &format!(
-            "{THREE}syncEnabled=false\nobserverMasterPort=2999\nfollower.nodelay=false\n\
+            "{THREE}syncEnabled=false\nfollower.nodelay=false\n\
              learner.asyncSending=true\nleader.ackLoggingFrequency=5\nsyncLimit=7\n"
         ),
         &[
-            "zoo.cfg:5: syncLimit: overridden by line 14",
+            "zoo.cfg:5: syncLimit: overridden by line 13",
             "zoo.cfg:9: syncEnabled: observers always keep their data on disk",
-            "zoo.cfg:10: observerMasterPort: followers do not serve observers yet; observers learn from the leader",
-            "zoo.cfg:11: follower.nodelay: nothing is delayed: sockets between members always have TCP_NODELAY",
-            "zoo.cfg:12: learner.asyncSending: not needed: sending and closing never make a member wait",
-            "zoo.cfg:13: leader.ackLoggingFrequency: not built yet; this has no effect",
+            "zoo.cfg:10: follower.nodelay: nothing is delayed: sockets between members always have TCP_NODELAY",
+            "zoo.cfg:11: learner.asyncSending: not needed: sending and closing never make a member wait",
+            "zoo.cfg:12: leader.ackLoggingFrequency: not built yet; this has no effect",
         ],
     );
     // A standalone server does not look at any of them.

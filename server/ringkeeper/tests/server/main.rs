@@ -14,6 +14,7 @@ mod full_disk;
 mod harness;
 mod life;
 mod log_failure;
+mod masters;
 mod sessions;
 mod snapshots;
 mod starting;
