@@ -998,16 +998,17 @@ impl Replica for WriteStage {
         let (final_to, prepared) = (self.ens().final_to, self.sequencer.prepared());
         let Some((conn, xid, read)) = self.ens().syncs.pop_front() else { return };
         let behind = final_to.min(prepared);
-        let body = match read {
-            Ordered::Close => return self.sequencer.farewell(conn, xid),
-            Ordered::Sync => Body::None,
+        match read {
+            Ordered::Close => self.sequencer.farewell(conn, xid),
+            Ordered::Sync => self.sequencer.answer_behind(behind, conn, xid, Body::None),
             Ordered::Ephemerals(session, prefix) => {
                 self.ens().listing -= 1;
                 self.ens().released = true;
-                Body::Strings(self.sequencer.ephemerals(session, &prefix))
+                // As of the last transaction here, which may not be final yet, and may never be.
+                let paths = self.sequencer.ephemerals(session, &prefix);
+                self.sequencer.answer(conn, xid, Body::Strings(paths));
             }
-        };
-        self.sequencer.answer_behind(behind, conn, xid, body);
+        }
     }
 
     fn take_touched(&mut self) -> Vec<(SessionId, i32)> {

@@ -12,25 +12,36 @@
 //! | RealTimeOrder | a write that was sent after another was answered comes behind it |
 //! | SyncIsFresh | what is answered behind a sync has all that was answered anywhere before the sync was sent, in this epoch |
 //! | SessionsLive | a session lives on until it is closed or expires; a read-only server ends none, and takes no writes |
-//! | WatchesOnceInOrder | an event for each armed watch, for the first change, before any answer that shows it; no other events |
+//! | WatchesInOrder | the events that are due, in order, before any answer that shows their changes, and no others ([`crate::watching`]) |
+//! | RightsHold | a write is refused for its identity exactly if the ACL says so; reads and events likewise ([`crate::rights`]) |
+//! | LocalSessions | what a session may be that only one member knows ([`crate::standing`]) |
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use member::LocalSessions;
+use proto::SessionId;
+use proto::acl::perms;
+use proto::stat::Owner;
 
 use crate::agenda::{MS, Micros};
 use crate::dice::Dice;
 use crate::ledger::{Held, Ledger, hex, hold};
 use crate::network::End;
+use crate::rights::{self, Rights};
+use crate::standing::Standing;
+use crate::watching::Watching;
 use crate::wire::{self, Ask, Data, Frame, Shown, Welcome};
-use tree::model::Event;
-
-/// Event types.
-const CREATED: i32 = 1;
-const DELETED: i32 = 2;
-const DATA_CHANGED: i32 = 3;
-const CHILDREN_CHANGED: i32 = 4;
+use tree::model::State;
 
 /// What a server without a leader says to whoever wants to change something.
 const NOT_READ_ONLY: i32 = -119;
+const NO_NODE: i32 = -101;
+const NO_AUTH: i32 = -102;
+/// Never answered.
+const NO_SUCH_READ: i32 = i32::MIN;
+
+/// So many watches that go on has a client at most.
+const LASTING_MAX: usize = 4;
 
 /// What a client wants done.
 #[derive(Debug)]
@@ -43,24 +54,6 @@ pub enum Want {
     Close(End),
     /// Wake up after so long.
     Wake(Micros),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Kind {
-    /// Set on a znode, or where one could be.
-    Data,
-    /// On the children.
-    Child,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Armed {
-    /// What the znode showed then: no change up to here fires.
-    since: i64,
-    /// There was no znode.
-    absent: bool,
-    /// No change since then up to here fires, as far as was looked.
-    looked: i64,
 }
 
 struct Asked {
@@ -95,10 +88,25 @@ pub struct ClientSettings {
     pub names: u64,
 }
 
+/// What a client does in some runs and not in others.
+#[derive(Clone, Debug, Default)]
+pub struct Habits {
+    /// It sets watches that do not end with their first event.
+    pub lasting_watches: bool,
+    /// It sets ACLs, and may say who it is: one of so many.
+    pub rights: bool,
+    /// New sessions are known to one member only.
+    pub local_sessions: LocalSessions,
+}
+
 /// See the module's page.
 pub struct Client {
     id: usize,
     settings: ClientSettings,
+    habits: Habits,
+    rights: Rights,
+    standing: Standing,
+    watching: Watching,
     dice: Dice,
     link: Link,
     /// The member that it is, or was last, connected to.
@@ -112,7 +120,6 @@ pub struct Client {
     next_xid: i32,
     asked: VecDeque<Asked>,
     last_zxid: i64,
-    armed: BTreeMap<(Kind, String), Armed>,
     undecoded: Vec<u8>,
     next_wake: Micros,
     /// It is with a server without a leader, in a session that is nobody else's, and has a look around.
@@ -148,6 +155,16 @@ pub struct Common {
     pub answered: i64,
     /// Sessions of which members said that they do not exist, when they did.
     pub refused: Vec<i64>,
+    /// How late a leader may hear that a member has heard from a client.
+    pub slack: Micros,
+    /// A number for each member that grows with each change of what it is.
+    pub roles: Vec<u64>,
+}
+
+impl Common {
+    fn role(&self, member: usize) -> u64 {
+        self.roles.get(member).copied().unwrap_or(0)
+    }
 }
 
 impl Client {
@@ -166,10 +183,13 @@ impl Client {
             password: vec![0; 16],
             timeout_ms: settings.timeout_ms,
             settings,
+            habits: Habits::default(),
+            rights: Rights::default(),
+            standing: Standing::default(),
+            watching: Watching::default(),
             next_xid: 1,
             asked: VecDeque::new(),
             last_zxid: 0,
-            armed: BTreeMap::new(),
             undecoded: Vec::new(),
             next_wake: 0,
             glancing: false,
@@ -186,6 +206,21 @@ impl Client {
             tracing: false,
             serial: 0,
         }
+    }
+
+    /// Gives it habits, before it does anything.
+    pub fn with(mut self, habits: Habits) -> Client {
+        // One in three says nothing of itself.
+        let user = habits.rights.then_some(self.id % 3).filter(|user| *user < 2);
+        self.rights = Rights::of(user);
+        self.standing = Standing::new(habits.local_sessions);
+        self.habits = habits;
+        self
+    }
+
+    /// Sessions that began as local ones, how many of them became the ensemble's, and events of watches that go on.
+    pub fn told_of(&self) -> [u64; 3] {
+        [self.standing.began, self.standing.upgraded, self.watching.lasting_events]
     }
 
     /// What it wants done, in order.
@@ -212,7 +247,7 @@ impl Client {
             Link::Hailing(_) => format!("hailing {to}"),
             Link::Ready(_) => format!("at {to}"),
         };
-        let (asked, armed) = (self.asked.len(), self.armed.len());
+        let (asked, armed) = (self.asked.len(), self.watching.count());
         format!("{link}, session {:#x}, {asked} asked, {armed} watches, saw {}", self.session, hex(self.last_zxid))
     }
 
@@ -271,7 +306,10 @@ impl Client {
 
     fn go(&mut self, now: Micros) {
         let others = self.settings.members as u64;
-        self.member = self.dice.below(others) as usize;
+        // A local session is to be had again only where it is known.
+        if self.habits.local_sessions == LocalSessions::Off || self.session == 0 || self.dice.once_in(2) {
+            self.member = self.dice.below(others) as usize;
+        }
         self.link = Link::Connecting;
         self.since = now;
         self.wants.push(Want::Connect(self.member));
@@ -290,6 +328,7 @@ impl Client {
         self.glancing = false;
         self.asked.clear();
         self.undecoded.clear();
+        self.watching.apart();
         if !self.mute {
             let pause = self.dice.between(MS, 100 * MS);
             self.wake_after(pause, now);
@@ -297,13 +336,14 @@ impl Client {
     }
 
     /// The connection that it wanted is there. False: it does not want it any more.
-    pub fn connected(&mut self, end: End, now: Micros) -> bool {
+    pub fn connected(&mut self, end: End, now: Micros, common: &Common) -> bool {
         if self.link != Link::Connecting || self.mute {
             return false;
         }
         self.link = Link::Hailing(end);
         self.since = now;
         self.undecoded.clear();
+        self.standing.hailed = common.role(self.member);
         let hello = wire::hello(self.last_zxid, self.settings.timeout_ms, self.session, &self.password);
         self.wants.push(Want::Send(end, hello));
         true
@@ -355,6 +395,9 @@ impl Client {
     }
 
     fn compose(&mut self) -> Ask {
+        if self.dice.once_in(7) {
+            return self.compose_seldom();
+        }
         let path = self.path();
         let watch = self.dice.once_in(3);
         match self.dice.below(34) {
@@ -379,6 +422,36 @@ impl Client {
         }
     }
 
+    /// What most clients do not do often.
+    fn compose_seldom(&mut self) -> Ask {
+        let path = self.path();
+        let lasting = self.watching.lasting();
+        match self.dice.below(12) {
+            0 | 1 if self.habits.lasting_watches && lasting < LASTING_MAX => {
+                let path = if self.dice.once_in(4) { "/".to_owned() } else { path };
+                Ask::AddWatch(path, self.dice.below(2) as i32)
+            }
+            0..=3 if self.habits.lasting_watches => {
+                let known = self.watching.lasting_path(self.dice.below(lasting.max(1) as u64));
+                let path = known.map_or(path, str::to_owned);
+                let kind = self.dice.between(1, 5) as i32;
+                if self.dice.once_in(2) { Ask::CheckWatches(path, kind) } else { Ask::RemoveWatches(path, kind) }
+            }
+            0..=5 if self.habits.rights => Ask::SetAcl(path, rights::acl(self.dice.any()), self.version()),
+            6 | 7 if self.habits.rights => Ask::GetAcl(path),
+            8 | 9 => Ask::CountBelow(if self.dice.once_in(3) { "/".to_owned() } else { path }),
+            10 => Ask::Ephemerals(if self.dice.once_in(2) { "/".to_owned() } else { path }),
+            _ => {
+                let count = self.dice.between(1, 4);
+                let member = |_| {
+                    let (path, data) = (self.path(), self.dice.once_in(2));
+                    if data { Ask::Get(path, false) } else { Ask::Children(path, false) }
+                };
+                Ask::MultiRead((0..count).map(member).collect())
+            }
+        }
+    }
+
     fn member_of_multi(&mut self) -> Ask {
         let path = self.path();
         match self.dice.below(5) {
@@ -399,6 +472,7 @@ impl Client {
     fn send(&mut self, end: End, xid: i32, ask: Ask, now: Micros, common: &Common) {
         self.wants.push(Want::Send(end, ask.frame(xid)));
         self.say(|| format!("asks {xid}: {ask:?}"));
+        self.standing.asks(&ask);
         self.asked.push_back(Asked { xid, ask, at: now, floor: common.answered });
     }
 
@@ -443,34 +517,34 @@ impl Client {
             }
             self.say(|| "session is gone".to_owned());
             hold(self.session != 0, "ShouldNotBeTriggered", || format!("client {}: no new session", self.id))?;
+            let at = (self.member, common.role(self.member));
+            let silence = (now - self.standing.spoke, self.timeout_ms);
+            self.standing.refused(&self.me(), at, silence, common.slack, ledger)?;
             self.expired += 1;
             self.forget();
             self.wants.push(Want::Close(end));
             self.apart(now);
             return Ok(());
         }
-        hold(ledger.was_opened(welcome.session), "WritesAreFinal", || {
-            format!("client {}: welcomed to session {:#x}, which nobody delivered", self.id, welcome.session)
-        })?;
-        let again = self.session != 0;
-        hold(!again || self.session == welcome.session, "SessionsLive", || {
-            format!("client {}: another session than asked for", self.id)
-        })?;
+        if self.session == 0 {
+            self.standing.begins(&self.me(), welcome.session, self.member, ledger)?;
+        } else {
+            hold(self.session == welcome.session, "SessionsLive", || {
+                format!("client {}: another session than asked for", self.id)
+            })?;
+            self.standing.goes_on(&self.me(), self.member, ledger)?;
+        }
+        self.standing.spoke = self.since;
         self.session = welcome.session;
         self.password = welcome.password;
         self.timeout_ms = welcome.timeout_ms;
         self.link = Link::Ready(end);
         self.pinged = now;
         self.say(|| format!("welcome to session {:#x}", welcome.session));
-        if again && !self.armed.is_empty() {
-            let list = |kind: Kind, absent: bool| -> Vec<String> {
-                let of = self.armed.iter().filter(|((k, _), a)| *k == kind && a.absent == absent);
-                of.map(|((_, path), _)| path.clone()).collect()
-            };
-            let (data, exists) = (list(Kind::Data, false), list(Kind::Data, true));
-            let mut children = list(Kind::Child, false);
-            children.extend(list(Kind::Child, true));
-            let ask = Ask::SetWatches(self.last_zxid, data, exists, children);
+        if let Some(ask) = self.rights.introduction() {
+            self.send(end, -4, ask, now, common);
+        }
+        if let Some(ask) = self.watching.again(self.last_zxid) {
             self.send(end, -8, ask, now, common);
         }
         self.wake_after(1, now);
@@ -480,17 +554,25 @@ impl Client {
     fn forget(&mut self) {
         self.session = 0;
         self.password = vec![0; 16];
-        self.armed.clear();
+        self.watching.forget();
         self.next_xid = 1;
         // A new session may be opened at a member that is behind; ZooKeeper's client keeps what it saw, and so does this one.
     }
 
     fn told(&mut self, body: &[u8], now: Micros, ledger: &Ledger, common: &mut Common) -> Held {
         match Frame::decode(body) {
-            Ok(Frame::Event(zxid, kind, path)) => self.event(zxid, kind, path, ledger),
+            Ok(Frame::Event(zxid, kind, path)) => {
+                self.events += 1;
+                self.say(|| format!("event {kind} {path} at {}", hex(zxid)));
+                self.watching.event(&self.me(), (zxid, kind, path), ledger, &self.rights)
+            }
             Ok(Frame::Reply(xid, zxid, err, body)) => self.reply(xid, zxid, err, &body, now, ledger, common),
             Err(error) => hold(false, "ShouldNotBeTriggered", || format!("client {}: {error:?} in {body:?}", self.id)),
         }
+    }
+
+    fn me(&self) -> String {
+        format!("client {} at node {}", self.id, self.member + 1)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a reply and who judges it")]
@@ -504,7 +586,7 @@ impl Client {
         ledger: &Ledger,
         common: &mut Common,
     ) -> Held {
-        let me = format!("client {} at node {}", self.id, self.member + 1);
+        let me = self.me();
         let expected = self.asked.front().map(|asked| asked.xid);
         hold(expected == Some(xid), "SessionFifo", || format!("{me}: answer {xid}, expected {expected:?}"))?;
         let asked = self.asked.pop_front().expect("it was there");
@@ -515,8 +597,12 @@ impl Client {
             }
         }
         self.say(|| format!("answer {xid}: {err} at {}", hex(zxid)));
+        self.standing.spoke = self.standing.spoke.max(asked.at);
         if matches!(asked.ask, Ask::Ping) {
             return Ok(());
+        }
+        if matches!(asked.ask, Ask::Auth(_)) {
+            return hold(err == 0, "RightsHold", || format!("{me}: {:?} is answered {err}", asked.ask));
         }
         if self.glancing {
             // What it shows may be old, and after a restart may never become final: it is not compared, and binds nobody.
@@ -533,11 +619,22 @@ impl Client {
             format!("{me}: answer to {:?} at {}, after {}", asked.ask, hex(zxid), hex(self.last_zxid))
         })?;
         if zxid > 0 {
-            self.none_lost(zxid, &asked, ledger)?;
+            self.watching.answered(&me, zxid, ledger, &self.rights)?;
             self.last_zxid = zxid;
         }
+        let outcome = wire::outcome(&asked.ask, err, body);
+        hold(outcome.is_ok(), "ShouldNotBeTriggered", || format!("{me}: {:?}: {body:?}", asked.ask))?;
+        let outcome = outcome.unwrap_or_default();
+        self.standing.answered(&me, &asked.ask, outcome.0, zxid, ledger)?;
+        if asked.ask == Ask::Close && self.standing.is_local(ledger) {
+            // No transaction ends it.
+            hold(err == 0, "LocalSessions", || format!("{me}: the end of a local session is answered {err}"))?;
+            self.forget();
+            self.leave(now);
+            return Ok(());
+        }
         if asked.ask.is_write() {
-            self.judge_write(&me, &asked, zxid, err, body, ledger)?;
+            self.judge_write(&me, &asked, zxid, outcome, ledger)?;
             self.writes += 1;
             if err == 0 {
                 self.wrote_at = now;
@@ -557,24 +654,23 @@ impl Client {
             })?;
             return Ok(());
         }
-        if let Ask::SetWatches(_, data, exists, children) = &asked.ask {
-            for (kind, paths) in [(Kind::Data, data), (Kind::Data, exists), (Kind::Child, children)] {
-                for path in paths {
-                    if let Some(armed) = self.armed.get_mut(&(kind, path.clone())) {
-                        armed.since = armed.since.max(zxid);
-                    }
-                }
-            }
-            return Ok(());
+        if let Ask::SetWatches(..) = &asked.ask {
+            hold(err == 0, "WatchesInOrder", || format!("{me}: {:?} is answered {err}", asked.ask))?;
+            return self.watching.set_again(&me, &asked.ask, zxid, ledger);
         }
         common.answered = common.answered.max(zxid);
         self.judge_read(&me, &asked.ask, zxid, err, body, ledger)?;
-        self.arm(&asked.ask, zxid, err);
-        _ = asked.at;
-        Ok(())
+        self.watching.arm(&me, &asked.ask, err)
     }
 
-    fn judge_write(&self, me: &str, asked: &Asked, zxid: i64, err: i32, body: &[u8], ledger: &Ledger) -> Held {
+    fn judge_write(
+        &self,
+        me: &str,
+        asked: &Asked,
+        zxid: i64,
+        (err, created): (i32, Vec<String>),
+        ledger: &Ledger,
+    ) -> Held {
         let Some(entry) = ledger.entry(zxid) else {
             return hold(false, "WritesAreFinal", || {
                 format!("{me}: {:?} is answered at {}, which nobody delivered", asked.ask, hex(zxid))
@@ -589,15 +685,20 @@ impl Client {
                 hex(zxid)
             )
         })?;
-        let outcome = wire::outcome(&asked.ask, err, body);
-        hold(outcome.is_ok(), "ShouldNotBeTriggered", || format!("{me}: {:?}: {body:?}", asked.ask))?;
-        let (err, created) = outcome.unwrap_or_default();
         hold(err != 0 || created == entry.created, "WritesAreFinal", || {
             format!("{me}: {:?} made {created:?}, its transaction says {:?}", asked.ask, entry.created)
         })?;
-        hold(entry.err == err, "WritesAreFinal", || {
+        let refused_here = self.standing.refuses(&asked.ask, err) && entry.err != 0;
+        hold(entry.err == err || refused_here, "WritesAreFinal", || {
             format!("{me}: {:?} is answered {err} at {}, its transaction says {}", asked.ask, hex(zxid), entry.err)
         })?;
+        let before = ledger.model.at(proto::Zxid(zxid - 1));
+        if let Some(allowed) = self.rights.allow(&asked.ask, before) {
+            let holds = if allowed { err != NO_AUTH } else { err != 0 };
+            hold(holds, "RightsHold", || {
+                format!("{me}: {:?} is answered {err} at {}, allowed: {allowed}", asked.ask, hex(zxid))
+            })?;
+        }
         hold(zxid > asked.floor, "RealTimeOrder", || {
             format!(
                 "{me}: {:?} became {}, and {} was answered before it was sent",
@@ -609,135 +710,57 @@ impl Client {
     }
 
     fn judge_read(&self, me: &str, ask: &Ask, zxid: i64, err: i32, body: &[u8], ledger: &Ledger) -> Held {
-        let (Ask::Get(path, _) | Ask::Exists(path, _) | Ask::Children(path, _)) = ask else { return Ok(()) };
         let state = ledger.model.at(proto::Zxid(zxid));
-        let Some(znode) = state.znodes.get(path.as_str()) else {
-            return hold(err == -101, "ReadsAreTrue", || {
-                format!("{me}: {ask:?} is answered {err} at {}, and there is no such znode", hex(zxid))
-            });
-        };
-        hold(err == 0, "ReadsAreTrue", || {
-            format!("{me}: {ask:?} is answered {err} at {}, and there is such a znode", hex(zxid))
-        })?;
-        let shown = wire::shown(ask, body);
-        hold(shown.is_ok(), "ShouldNotBeTriggered", || format!("{me}: {ask:?}: {body:?}"))?;
-        let Ok(shown) = shown else { return Ok(()) };
-        let stat = state.stat(path, ledger.model.owner(znode)).expect("there is a znode");
-        let expected = match &shown {
-            Shown::Data(..) => Shown::Data(znode.data.clone().map(Data), stat),
-            Shown::Stat(_) => Shown::Stat(stat),
-            Shown::Children(..) => {
-                let mut names: Vec<String> = state.children(path).into_iter().map(str::to_owned).collect();
-                names.sort();
-                Shown::Children(names, stat)
+        let expected = match ask {
+            Ask::AddWatch(..) | Ask::CheckWatches(..) | Ask::RemoveWatches(..) => return Ok(()),
+            Ask::MultiRead(members) => {
+                let names = |shown| match shown {
+                    Shown::Children(names, _) => Shown::Names(names),
+                    other => other,
+                };
+                let members = members.iter().map(|member| self.expected(member, state, ledger).map(names));
+                Ok(Shown::Each(members.collect()))
             }
+            Ask::Ephemerals(prefix) => {
+                let mine = |znode| ledger.model.owner(znode) == Owner::Session(SessionId(self.session));
+                let begins = |path: &str| prefix == "/" || path.starts_with(prefix.as_str());
+                let paths = state.znodes.iter().filter(|(path, znode)| begins(path) && mine(znode));
+                Ok(Shown::Names(paths.map(|(path, _)| path.to_string()).collect()))
+            }
+            ask => self.expected(ask, state, ledger),
         };
-        hold(shown == expected, "ReadsAreTrue", || {
+        let shown = if err == 0 { wire::shown(ask, body).map(Ok) } else { Ok(Err(err)) };
+        hold(shown.as_ref() == Ok(&expected), "ReadsAreTrue", || {
             format!("{me}: {ask:?} at {}: {shown:?}, the model has {expected:?}", hex(zxid))
         })
     }
 
-    // --- watches
-
-    fn arm(&mut self, ask: &Ask, zxid: i64, err: i32) {
-        let (kind, path) = match ask {
-            Ask::Get(path, true) if err == 0 => (Kind::Data, path),
-            Ask::Exists(path, true) => (Kind::Data, path),
-            Ask::Children(path, true) if err == 0 => (Kind::Child, path),
-            _ => return,
+    /// What a read of one znode shows in a state, or its error.
+    fn expected(&self, ask: &Ask, state: &State, ledger: &Ledger) -> Result<Shown, i32> {
+        let (Ask::Get(path, _)
+        | Ask::Exists(path, _)
+        | Ask::Children(path, _)
+        | Ask::GetAcl(path)
+        | Ask::CountBelow(path)) = ask
+        else {
+            return Err(NO_SUCH_READ);
         };
-        let armed = Armed { since: zxid, absent: err != 0, looked: zxid };
-        self.armed.entry((kind, path.clone())).or_insert(armed);
-    }
-
-    /// The first change that fires a watch, up to a zxid: where, and what it is called.
-    fn first_change(kind: Kind, path: &str, after: i64, to: i64, ledger: &Ledger) -> Option<(i64, i32)> {
-        for entry in ledger.between(after, to) {
-            for (event, at, _, _) in &entry.effect.happenings {
-                let this = at == path;
-                let child = kind == Kind::Child && proto::path::parent(at) == path;
-                let name = match (kind, event) {
-                    (Kind::Data, Event::Created) if this => CREATED,
-                    (_, Event::Deleted) if this => DELETED,
-                    (Kind::Data, Event::DataChanged) if this => DATA_CHANGED,
-                    (Kind::Child, Event::Created | Event::Deleted) if child => CHILDREN_CHANGED,
-                    _ => continue,
-                };
-                return Some((entry.header.zxid.0, name));
-            }
+        let znode = state.znodes.get(path.as_str()).ok_or(NO_NODE)?;
+        let wanted = if matches!(ask, Ask::GetAcl(_)) { perms::READ | perms::ADMIN } else { perms::READ };
+        if !self.rights.may(&znode.acl, wanted) {
+            return Err(NO_AUTH);
         }
-        None
-    }
-
-    /// An answer at `zxid`: whatever an armed watch should have told of up to there, it has told.
-    fn none_lost(&mut self, zxid: i64, asked: &Asked, ledger: &Ledger) -> Held {
-        let pending = self.asked.iter().any(|asked| matches!(asked.ask, Ask::SetWatches(..)));
-        let setting = matches!(asked.ask, Ask::SetWatches(..));
-        for ((kind, path), armed) in &mut self.armed {
-            let Some((at, name)) = Client::first_change(*kind, path, armed.since.max(armed.looked), zxid, ledger)
-            else {
-                armed.looked = armed.looked.max(zxid);
-                continue;
-            };
-            // Not set on this connection yet; or looked at anew, when a znode that came and went again is not missed.
-            if pending || setting && armed.absent {
-                continue;
+        let stat = || state.stat(path, ledger.model.owner(znode)).expect("there is a znode");
+        Ok(match ask {
+            Ask::Get(..) => Shown::Data(znode.data.clone().map(Data), stat()),
+            Ask::Children(..) => {
+                let mut names: Vec<String> = state.children(path).into_iter().map(str::to_owned).collect();
+                names.sort();
+                Shown::Children(names, stat())
             }
-            return hold(false, "WatchesOnceInOrder", || {
-                format!(
-                    "client {} at node {}: {kind:?} watch on {path} since {} missed event {name} of {}; an answer to {:?} at {} came first",
-                    self.id,
-                    self.member + 1,
-                    hex(armed.since),
-                    hex(at),
-                    asked.ask,
-                    hex(zxid)
-                )
-            });
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, zxid: i64, kind: i32, path: String, ledger: &Ledger) -> Held {
-        self.events += 1;
-        self.say(|| format!("event {kind} {path} at {}", hex(zxid)));
-        let me = format!("client {} at node {}", self.id, self.member + 1);
-        let kinds: &[Kind] = match kind {
-            CREATED | DATA_CHANGED => &[Kind::Data],
-            CHILDREN_CHANGED => &[Kind::Child],
-            _ => &[Kind::Data, Kind::Child],
-        };
-        let mut fired = false;
-        for kind_armed in kinds {
-            let key = (*kind_armed, path.clone());
-            let Some(armed) = self.armed.get(&key).copied() else { continue };
-            if zxid < 0 {
-                // Of a watch that was set again: something did change since.
-                let changed = Client::first_change(*kind_armed, &path, armed.since, i64::MAX - 1, ledger).is_some();
-                if changed {
-                    // Both watches on a znode that is gone tell of it.
-                    self.armed.remove(&key);
-                    fired = true;
-                    break;
-                }
-                continue;
-            }
-            let first = Client::first_change(*kind_armed, &path, armed.since, zxid, ledger);
-            if first == Some((zxid, kind)) {
-                self.armed.remove(&key);
-                fired = true;
-            } else if let Some((at, name)) = first {
-                return hold(false, "WatchesOnceInOrder", || {
-                    format!("{me}: event {kind} of {} for {path}, before it {name} of {}", hex(zxid), hex(at))
-                });
-            }
-        }
-        // A watch may have been set by a request whose answer is on its way: no, the answer comes first.
-        hold(fired, "WatchesOnceInOrder", || {
-            format!("{me}: event {kind} of {} for {path}, where no watch was armed", hex(zxid))
-        })?;
-        hold(zxid < 0 || zxid > self.last_zxid, "WatchesOnceInOrder", || {
-            format!("{me}: event {kind} for {path} of {}, and {} was answered before", hex(zxid), hex(self.last_zxid))
+            Ask::GetAcl(_) => Shown::Rights(self.rights.shown(&znode.acl), stat()),
+            Ask::CountBelow(_) => Shown::Count(state.below(path).count() as i32),
+            _ => Shown::Stat(stat()),
         })
     }
 }

@@ -16,7 +16,9 @@ use auth::Auth;
 use host::{Call, Disk, Fault, FaultyDisk, MemoryDisk, Mode, WriteFile};
 use member::shard::Parts as ShardParts;
 use member::write_stage::{Parts as WriteParts, Rules};
-use member::{Effect, Gauges, Inlet, Key, Shard, ShardSettings, ShardStats, WriteSettings, WriteStage, stream};
+use member::{
+    Effect, Gauges, Inlet, Key, LocalSessions, Shard, ShardSettings, ShardStats, WriteSettings, WriteStage, stream,
+};
 use pipeline::session_table::{Session, SessionTable};
 use pipeline::{Now, Sequencer, Settings};
 use proto::{Sid, Zxid};
@@ -139,6 +141,8 @@ pub struct NodeSettings {
     pub leader_serves: bool,
     /// `readonlymode.enabled`
     pub read_only_mode: bool,
+    /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`
+    pub local_sessions: LocalSessions,
 }
 
 /// The name of a member's machine.
@@ -272,7 +276,7 @@ fn ensemble(
         },
         leader_serves: settings.leader_serves,
         read_only_after_ms: settings.read_only_mode.then_some(2 * settings.tick_ms),
-        local_sessions: member::LocalSessions::Off,
+        local_sessions: settings.local_sessions,
         reconfig_enabled: false,
         history_max: settings.history_max,
     })

@@ -1,7 +1,9 @@
 //! What a run is: everything that is decided before it begins, from its seed.
 
+use member::LocalSessions;
+
 use crate::agenda::{MS, Micros, SECOND};
-use crate::client::ClientSettings;
+use crate::client::{ClientSettings, Habits};
 use crate::dice::Dice;
 use crate::network::Weather;
 use crate::node::host_name;
@@ -112,6 +114,8 @@ pub struct Plan {
     pub leader_serves: bool,
     /// `readonlymode.enabled`, with a wait of two ticks
     pub read_only_mode: bool,
+    /// What clients do in this run and not in others, and which sessions they get.
+    pub habits: Habits,
     /// Members that stay dead when the faults end: fewer than half of the voters.
     pub dead_at_end: usize,
     /// What operators do.
@@ -149,8 +153,16 @@ impl Plan {
         if dice.once_in(20) {
             mix.iter_mut().for_each(|(_, weight)| *weight = 0);
         }
+        let kinds = Dice::new(seed, 0x4AB1);
+        let local_sessions = match kinds.below(15) {
+            0 if voters > 1 => LocalSessions::On,
+            1 | 2 if voters > 1 => LocalSessions::Upgraded,
+            _ => LocalSessions::Off,
+        };
+        let habits = Habits { lasting_watches: kinds.once_in(2), rights: kinds.once_in(3), local_sessions };
         let mut plan = Plan {
             seed,
+            habits,
             voters,
             observers,
             clients,
@@ -204,6 +216,13 @@ impl Plan {
             format!("server.{}={}:2888:3888:{role}\n", number + 1, host_name(number))
         };
         (0..self.members()).map(line).collect::<String>() + "version=0"
+    }
+
+    /// How late a leader may hear that a member has heard from a client: members tell it with their answers to its pings, and where
+    /// something is wrong it may wait for these, or stand still itself, as long as others bear with it.
+    pub fn slack(&self) -> Micros {
+        let well = self.mix.0.iter().all(|(_, weight)| *weight == 0);
+        (if well { 3 } else { 12 }) * self.tick_ms as Micros * MS
     }
 
     /// Members in all.

@@ -39,8 +39,26 @@ pub enum Ask {
     Sync(String),
     /// Writes, all or none.
     Multi(Vec<Ask>),
-    /// As seen at a zxid: data watches, exists watches, child watches.
-    SetWatches(i64, Vec<String>, Vec<String>, Vec<String>),
+    /// As seen at a zxid: data watches, exists watches, child watches; and persistent and recursive ones, with which it is setWatches2.
+    SetWatches(i64, [Vec<String>; 3], [Vec<String>; 2]),
+    /// Path, mode: persistent or recursive.
+    AddWatch(String, i32),
+    /// Path, type of watcher.
+    CheckWatches(String, i32),
+    /// Path, type of watcher.
+    RemoveWatches(String, i32),
+    /// Path, ACL, version.
+    SetAcl(String, Vec<Acl>, i32),
+    /// Path.
+    GetAcl(String),
+    /// Reads without watches.
+    MultiRead(Vec<Ask>),
+    /// Prefix.
+    Ephemerals(String),
+    /// getAllChildrenNumber: path.
+    CountBelow(String),
+    /// A user of the digest scheme, with the password.
+    Auth(String),
     /// Nothing.
     Ping,
     /// The session ends.
@@ -52,8 +70,23 @@ impl Ask {
     pub fn is_write(&self) -> bool {
         matches!(
             self,
-            Ask::Create(..) | Ask::CreateTtl(..) | Ask::Delete(..) | Ask::Set(..) | Ask::Multi(_) | Ask::Close
+            Ask::Create(..)
+                | Ask::CreateTtl(..)
+                | Ask::Delete(..)
+                | Ask::Set(..)
+                | Ask::SetAcl(..)
+                | Ask::Multi(_)
+                | Ask::Close
         )
+    }
+
+    /// Does it ask for a znode that the session would own?
+    pub fn wants_ephemeral(&self) -> bool {
+        match self {
+            Ask::Create(_, _, flags) => matches!(flags, 1 | 3),
+            Ask::Multi(members) => members.iter().any(Ask::wants_ephemeral),
+            _ => false,
+        }
     }
 
     fn op(&self) -> Op {
@@ -69,7 +102,17 @@ impl Ask {
             Ask::Children(..) => Op::GetChildren2,
             Ask::Sync(_) => Op::Sync,
             Ask::Multi(_) => Op::Multi,
-            Ask::SetWatches(..) => Op::SetWatches,
+            Ask::SetWatches(_, _, lasting) if lasting.iter().all(Vec::is_empty) => Op::SetWatches,
+            Ask::SetWatches(..) => Op::SetWatches2,
+            Ask::AddWatch(..) => Op::AddWatch,
+            Ask::CheckWatches(..) => Op::CheckWatches,
+            Ask::RemoveWatches(..) => Op::RemoveWatches,
+            Ask::SetAcl(..) => Op::SetAcl,
+            Ask::GetAcl(_) => Op::GetAcl,
+            Ask::MultiRead(_) => Op::MultiRead,
+            Ask::Ephemerals(_) => Op::GetEphemerals,
+            Ask::CountBelow(_) => Op::GetAllChildrenNumber,
+            Ask::Auth(_) => Op::Auth,
             Ask::Ping => Op::Ping,
             Ask::Close => Op::CloseSession,
         }
@@ -103,10 +146,28 @@ impl Ask {
                 put_string(out, path);
                 put_bool(out, *watch);
             }
-            Ask::Sync(path) => put_string(out, path),
-            Ask::Multi(members) => {
+            Ask::Sync(path) | Ask::GetAcl(path) | Ask::Ephemerals(path) | Ask::CountBelow(path) => {
+                put_string(out, path)
+            }
+            Ask::AddWatch(path, number) | Ask::CheckWatches(path, number) | Ask::RemoveWatches(path, number) => {
+                put_string(out, path);
+                put_int(out, *number);
+            }
+            Ask::SetAcl(path, acl, version) => {
+                put_string(out, path);
+                put_vector(out, acl);
+                put_int(out, *version);
+            }
+            Ask::Auth(user) => {
+                put_int(out, 0);
+                put_string(out, "digest");
+                put_buffer(out, Some(user.as_bytes()));
+            }
+            Ask::Multi(members) | Ask::MultiRead(members) => {
                 for member in members {
-                    put_int(out, member.op().as_i32());
+                    // A member that asks for names alone has no stat in its answer.
+                    let op = if matches!(member, Ask::Children(..)) { Op::GetChildren } else { member.op() };
+                    put_int(out, op.as_i32());
                     put_bool(out, false);
                     put_int(out, -1);
                     member.body(out);
@@ -115,9 +176,12 @@ impl Ask {
                 put_bool(out, true);
                 put_int(out, -1);
             }
-            Ask::SetWatches(zxid, data, exists, children) => {
+            Ask::SetWatches(zxid, lists, lasting) => {
                 put_long(out, *zxid);
-                [data, exists, children].iter().for_each(|list| put_strings(out, list));
+                lists.iter().for_each(|list| put_strings(out, list));
+                if self.op() == Op::SetWatches2 {
+                    lasting.iter().for_each(|list| put_strings(out, list));
+                }
             }
             Ask::Ping | Ask::Close => {}
         }
@@ -209,6 +273,14 @@ pub enum Shown {
     Stat(Stat),
     /// Names, sorted, and stat.
     Children(Vec<String>, Stat),
+    /// ACL and stat.
+    Rights(Vec<Acl>, Stat),
+    /// A number.
+    Count(i32),
+    /// Strings, sorted.
+    Names(Vec<String>),
+    /// Of a multiRead: an error, or what a member shows.
+    Each(Vec<Result<Shown, i32>>),
 }
 
 /// Reads the answer to a read that succeeded.
@@ -216,13 +288,33 @@ pub fn shown(ask: &Ask, body: &[u8]) -> Result<Shown, JuteError> {
     let mut r = Reader::new(body);
     Ok(match ask {
         Ask::Get(..) => Shown::Data(r.buffer()?.map(|data| Data(data.to_vec())), Stat::decode(&mut r)?),
-        Ask::Children(..) => {
-            let mut names: Vec<String> = r.strings()?.into_iter().map(|name| name.into_owned()).collect();
-            names.sort();
-            Shown::Children(names, Stat::decode(&mut r)?)
+        Ask::Children(..) => Shown::Children(sorted(&mut r)?, Stat::decode(&mut r)?),
+        Ask::GetAcl(_) => Shown::Rights(r.vector(12)?.unwrap_or_default(), Stat::decode(&mut r)?),
+        Ask::CountBelow(_) => Shown::Count(r.int()?),
+        Ask::Ephemerals(_) => Shown::Names(sorted(&mut r)?),
+        Ask::MultiRead(_) => {
+            let mut each = Vec::new();
+            loop {
+                let (op, done, _) = (r.int()?, r.bool()?, r.int()?);
+                if done {
+                    break;
+                }
+                each.push(match op {
+                    -1 => Err(r.int()?),
+                    8 => Ok(Shown::Names(sorted(&mut r)?)),
+                    _ => Ok(Shown::Data(r.buffer()?.map(|data| Data(data.to_vec())), Stat::decode(&mut r)?)),
+                });
+            }
+            Shown::Each(each)
         }
         _ => Shown::Stat(Stat::decode(&mut r)?),
     })
+}
+
+fn sorted(r: &mut Reader<'_>) -> Result<Vec<String>, JuteError> {
+    let mut names: Vec<String> = r.strings()?.into_iter().map(|name| name.into_owned()).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// What the answer to a write that was carried out says: the error (of a multi the first of its members), and the paths created.

@@ -140,6 +140,12 @@ pub struct Counts {
     pub reads: u64,
     /// Events that clients got.
     pub events: u64,
+    /// Of these, events of persistent and recursive watches.
+    pub lasting_events: u64,
+    /// Sessions that began as local ones.
+    pub local_sessions: u64,
+    /// Of these, how many became the ensemble's.
+    pub upgrades: u64,
     /// Sessions at members without a leader in which something was read.
     pub glances: u64,
     /// Starts of processes.
@@ -198,6 +204,7 @@ impl Simulation {
                 force_snapshot_sync: plan.force_snapshot_sync,
                 leader_serves: plan.leader_serves,
                 read_only_mode: plan.read_only_mode,
+                local_sessions: plan.habits.local_sessions,
             };
             machines.push(Machine {
                 good_delay: plan.write_delay,
@@ -221,19 +228,22 @@ impl Simulation {
         }
         let clients = plan.clients.iter().enumerate();
         let clients: Vec<Client> = clients
-            .map(|(id, settings)| Client::new(id, settings.clone(), Dice::new(plan.seed, 0xC11E + id as u64)))
+            .map(|(id, settings)| {
+                let dice = Dice::new(plan.seed, 0xC11E + id as u64);
+                Client::new(id, settings.clone(), dice).with(plan.habits.clone())
+            })
             .collect();
         for id in 0..clients.len() {
             agenda.at(dice.below(1_000) * MS, Event::Client(id));
         }
         agenda.at(plan.fault_pause, Event::Fault);
         let mut world = Simulation {
+            common: Common { roles: vec![0; plan.members()], slack: plan.slack(), ..Common::default() },
             plan,
             agenda,
             network,
             machines,
             clients,
-            common: Common::default(),
             talks: BTreeMap::new(),
             votes: BTreeMap::new(),
             syncs: [0; 3],
@@ -261,6 +271,11 @@ impl Simulation {
         counts.reads = self.clients.iter().map(|client| client.reads).sum();
         counts.events = self.clients.iter().map(|client| client.events).sum();
         counts.glances = self.clients.iter().map(|client| client.glances).sum();
+        for [local, upgraded, lasting] in self.clients.iter().map(Client::told_of) {
+            counts.local_sessions += local;
+            counts.upgrades += upgraded;
+            counts.lasting_events += lasting;
+        }
         counts.micros = self.now();
         counts.syncs = self.syncs;
         counts
@@ -365,7 +380,9 @@ impl Simulation {
             Event::Connected(asker, end) => match asker {
                 Asker::Client(id) => {
                     let now = self.now();
-                    if !self.clients[id].connected(end, now) {
+                    let to = self.network.place(end.far());
+                    let wanted = to == Some(Place::Node(self.clients[id].member));
+                    if !wanted || !self.clients[id].connected(end, now, &self.common) {
                         self.close(end);
                     }
                     self.client_wants(id);
@@ -545,6 +562,7 @@ impl Simulation {
         let fresh = std::mem::take(&mut machine.fresh);
         let started = Node::start(&machine.settings, &machine.disk, &machine.faults, seed, now, at);
         self.counts.starts += 1;
+        self.common.roles[node] += 1;
         match started {
             Ok(started) => {
                 let (last, snapshot) = (started.last().0, started.began_from().0);
@@ -788,6 +806,7 @@ impl Simulation {
         if before == Some(state) {
             return Ok(());
         }
+        self.common.roles[node] += 1;
         self.say(|| {
             let leader = state.leader.map_or("nobody".to_owned(), |sid| sid.to_string());
             let serving = if state.serving { ", serving" } else { "" };
@@ -1329,6 +1348,9 @@ impl Counts {
         self.writes += other.writes;
         self.reads += other.reads;
         self.events += other.events;
+        self.lasting_events += other.lasting_events;
+        self.local_sessions += other.local_sessions;
+        self.upgrades += other.upgrades;
         self.glances += other.glances;
         self.starts += other.starts;
         self.syncs.iter_mut().zip(other.syncs).for_each(|(sum, more)| *sum += more);
@@ -1343,7 +1365,7 @@ impl std::fmt::Display for Counts {
         let hours = self.micros as f64 / SECOND as f64 / 3600.0;
         write!(
             f,
-            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events, {} looks at members without a leader, longest recovery {} ms; operations: ",
+            "{hours:.2} simulated hours, {} steps, {} starts, {} reigns, {}/{}/{} DIFF/TRUNC/SNAP, {} transactions, {} writes, {} reads, {} watch events ({} of lasting watches), {} local sessions ({} upgraded), {} looks at members without a leader, longest recovery {} ms; operations: ",
             self.steps,
             self.starts,
             self.reigns,
@@ -1354,6 +1376,9 @@ impl std::fmt::Display for Counts {
             self.writes,
             self.reads,
             self.events,
+            self.lasting_events,
+            self.local_sessions,
+            self.upgrades,
             self.glances,
             self.recovery / MS
         )?;

@@ -27,13 +27,13 @@ fn leader(local_sessions: LocalSessions) -> World {
 }
 
 /// One of three that learns; the test speaks for its leader, and nobody hears what it asks.
-struct Learner {
-    world: World,
+pub struct Learner {
+    pub world: World,
     last: Zxid,
 }
 
 impl Learner {
-    fn new(local_sessions: LocalSessions) -> Learner {
+    pub fn new(local_sessions: LocalSessions) -> Learner {
         let mut world = World::with(|o| o.ensemble = Some(Parts { local_sessions, ..parts(THREE) }));
         let now = world.now();
         world.stage.serve(Role::Follower, now);
@@ -42,7 +42,7 @@ impl Learner {
     }
 
     /// The leader makes a transaction.
-    fn proposed(&mut self, session: i64, cxid: i32, op: Op, txn: &Txn<'_>) {
+    pub fn proposed(&mut self, session: i64, cxid: i32, op: Op, txn: &Txn<'_>) {
         self.last = self.last.next();
         let now = self.world.now();
         let header = TxnHeader { session: SessionId(session), cxid: Xid(cxid), zxid: self.last, time: now.wall, op };
@@ -52,14 +52,14 @@ impl Learner {
         self.world.stage.propose(self.last, &payload, now).unwrap();
     }
 
-    fn committed(&mut self) {
+    pub fn committed(&mut self) {
         let now = self.world.now();
         self.world.stage.commit(self.last, now);
         self.world.settle();
     }
 
     /// Both, for a znode.
-    fn created(&mut self, session: i64, cxid: i32, path: &str, ephemeral: bool) {
+    pub fn created(&mut self, session: i64, cxid: i32, path: &str, ephemeral: bool) {
         let txn = Txn::Create { path: path.into(), data: None, acl: open_acl().into(), ephemeral, parent_cversion: 1 };
         self.proposed(session, cxid, Op::Create, &txn);
         self.committed();

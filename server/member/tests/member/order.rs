@@ -1,7 +1,10 @@
 //! FIFO per session, one order for all, nothing shown before it is durable, and nothing half shown.
 
-use proto::Op;
+use member::LocalSessions;
+use proto::{Op, Txn};
+use quorum::replica::Replica;
 
+use crate::local_sessions::Learner;
 use crate::wire::*;
 use crate::world::World;
 
@@ -173,6 +176,27 @@ fn sync_waits_for_what_was_under_way() {
     assert_eq!((replies[0].zxid, replies[1].zxid), (seen, seen));
     // With nothing under way it is answered as well.
     assert_eq!(w.call(b, &path_only(Op::Sync, "")).path(), "");
+}
+
+/// A learner has what its leader proposes before that is final. Its getEphemerals once showed it, though another leader might take it back.
+#[test]
+fn a_learner_lists_ephemerals_as_of_what_is_final() {
+    let mut l = Learner::new(LocalSessions::Upgraded);
+    let a = l.world.open(0);
+    let session = l.world.session(a);
+    let xid = l.world.ask(a, &create_flags("/e", 1));
+    l.world.settle();
+    l.proposed(session, 0, Op::CreateSession, &Txn::CreateSession { timeout_ms: 10_000 });
+    l.created(session, xid, "/e", true);
+    l.world.replies(a);
+    l.proposed(0x3_0000, 7, Op::Delete, &Txn::Delete { path: "/e".into() });
+    l.world.ask(a, &path_only(Op::GetEphemerals, "/"));
+    l.world.settle();
+    l.world.stage.synced();
+    l.world.settle();
+    assert!(l.world.take(a).is_empty(), "the deletion is not final");
+    l.committed();
+    assert_eq!(l.world.replies(a)[0].strings(), [""; 0]);
 }
 
 /// An auth packet is answered ahead of a write that waits, and does not lend its identity to reads that were sent before it.

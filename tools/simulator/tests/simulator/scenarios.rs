@@ -1,6 +1,7 @@
 //! One scenario for each class of bug that ZooKeeper had and that we build against (DESIGN.md §7), staged by hand in an ensemble that
 //! is otherwise well. In each, the simulator's invariants are what fails; the scenario only brings about what matters, and sees that it did.
 
+use member::LocalSessions;
 use simulator::agenda::{MS, SECOND};
 use simulator::client::ClientSettings;
 use simulator::dice::Dice;
@@ -22,6 +23,7 @@ pub fn three(seed: u64) -> Plan {
     plan.force_snapshot_sync = false;
     plan.leader_serves = true;
     plan.read_only_mode = false;
+    plan.habits.local_sessions = LocalSessions::Off;
     plan.faults_end = 3_600 * SECOND;
     plan.clients = vec![ClientSettings { timeout_ms: 2_000, depth: 6, think: 3 * MS, members: 3, names: 4 }; 4];
     plan
