@@ -50,6 +50,8 @@ pub struct Draft {
     pub several_addresses: bool,
     /// `leaderServes`.
     pub leader_serves: bool,
+    /// `oraclePath`.
+    pub oracle: Option<PathBuf>,
     /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
     pub local_sessions: LocalSessions,
     /// Elections; the time for handshakes is not decided yet.
@@ -86,6 +88,7 @@ impl Draft {
             handshake_timeout_ms: None,
             several_addresses: false,
             leader_serves: true,
+            oracle: None,
             local_sessions: LocalSessions::default(),
             election: Election {
                 connect_timeout_ms: 5000,

@@ -333,6 +333,13 @@ pub const SETTINGS: &[Setting] = &[
     property_of("observer.election.DelayMs", |draft, text| {
         put(&mut draft.election.observer_delay_ms, property(text, 0..=INT_MAX, "milliseconds"))
     }),
+    file("oraclePath", |draft, text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err("expected a file".to_owned());
+        }
+        draft.oracle = Some(PathBuf::from(text));
+        Ok(relative(text))
+    }),
     property_of("leaderServes", |draft, text| put(&mut draft.leader_serves, yes_or_no(text))),
     property_of("commitLogCount", |draft, text| {
         let value = property(text, 0..=INT_MAX, "transactions, at least 500")?;

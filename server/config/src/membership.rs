@@ -248,6 +248,7 @@ impl Loading {
             connect_limit_ticks,
             connect_retry_ms: self.draft.connect_retry_ms,
             leader_serves: self.draft.leader_serves,
+            oracle: self.draft.oracle.clone(),
             local_sessions: self.draft.local_sessions,
             election,
             wires: self.draft.wires,
@@ -331,13 +332,21 @@ impl Loading {
     fn tell_of_doubts(&mut self, lines: &Lines, members: &BTreeMap<Sid, (Entry, MemberAddress)>, view: &QuorumView) {
         let Some(last) = lines.entries.iter().rfind(|entry| entry.key.starts_with("server.")) else { return };
         let voters = view.voters().len();
-        if voters <= 2 {
+        if view.has_two_voters() && self.draft.oracle.is_some() {
+            // What else two do not survive, the oracle decides.
+        } else if voters <= 2 {
             let message =
                 format!("with {voters} participant{} no failure is survived; three survive one", plural(voters));
             self.warn(Level::Warning, last, message);
         } else if voters.is_multiple_of(2) {
             let message = format!("{voters} participants survive no more failures than {}", voters - 1);
             self.warn(Level::Warning, last, message);
+        }
+        if view.groups().is_some()
+            && let Some(entry) = self.entry("oraclePath").cloned()
+        {
+            let message = "the oracle is never asked, because servers are in groups".to_owned();
+            self.warn(Level::Warning, &entry, message);
         }
         let mut taken: BTreeMap<HostPort, Sid> = BTreeMap::new();
         for (id, (entry, member)) in members {

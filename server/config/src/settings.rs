@@ -365,6 +365,8 @@ pub struct Ensemble {
     pub connect_retry_ms: u32,
     /// Whether the leader has clients of its own (`leaderServes`).
     pub leader_serves: bool,
+    /// Says whether this member may do without the other of two voters (`oraclePath`): a file that begins with 1 if so.
+    pub oracle: Option<PathBuf>,
     /// Sessions that only one member knows.
     pub local_sessions: LocalSessions,
     /// Elections.
@@ -426,6 +428,7 @@ impl Config {
             observer_master_port: ensemble.observer_master.port,
             observer_master_bytes_max: ensemble.observer_master.bytes_max as usize,
             elector: ElectorSettings {
+                oracle: ensemble.oracle.is_some(),
                 notification_min_ms: i64::from(election.notification_min_ms),
                 notification_max_ms: i64::from(election.notification_max_ms),
                 connect_timeout_ms: i64::from(election.connect_timeout_ms),

@@ -124,7 +124,6 @@ pub const ROWS: &[Row] = &[
     row("quorum.*", &[], WarnMember(OTHER_THREADS)),
     row("syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
     row("observer.syncEnabled", &["true"], WarnMember(ALWAYS_ON_DISK)),
-    row("oraclePath", &[], WarnMember("oracles are not built yet: two servers serve only while both are up")),
     row(
         "multiAddress.*",
         &["false"],

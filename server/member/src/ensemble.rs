@@ -23,7 +23,7 @@ use pipeline::session_table::{Session, SessionTable};
 use pipeline::{Body, Clients, ConnRef, Item, Now, Origin, Pulse, Readers, ToSequencer, Waiting, WriteRequest};
 use proto::request::Reconfig;
 use proto::{Code, Decode, Millis, Op, Reader, SessionId, Sid, Txn, Xid, Zxid};
-use quorum::effect::{LinkId, Port, Ticket};
+use quorum::effect::{Inquiry, LinkId, Port, Ticket};
 use quorum::peer::{HandOver, Peer, Phase};
 use quorum::replica::{Forwarded, History, Payload, Refused, Replica, Role, SnapshotStream};
 use quorum::view::QuorumView;
@@ -445,6 +445,12 @@ impl WriteStage {
     pub fn peer_drained(&mut self, link: LinkId, unsent_bytes: usize, now: Now) {
         self.now = now;
         self.with_peer(|peer, stage| peer.drained(link, unsent_bytes, stage, now));
+    }
+
+    /// The oracle has answered.
+    pub fn oracle_says(&mut self, question: Inquiry, yes: bool, now: Now) {
+        self.now = now;
+        self.with_peer(|peer, stage| peer.oracle_says(question, yes, stage, now));
     }
 
     /// Why the process must end, if it must.

@@ -10,6 +10,10 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
+/// A question to the oracle of an ensemble of two. Numbers are used once; only the newest question's answer counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Inquiry(pub u64);
+
 /// Which of a member's ports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Port {
@@ -61,4 +65,7 @@ pub enum Effect {
     /// Accept observers at these places from now on, and nowhere else; with none of them, nowhere. The election port and the quorum port
     /// are always open, and are none of these.
     Listen(Vec<HostPort>),
+    /// Ask the oracle whether this member may do without the other of two voters, and report its answer under this number. It must be read
+    /// after this was asked; what cannot be read is a no.
+    AskOracle(Inquiry),
 }

@@ -61,6 +61,10 @@ pub struct Ballot {
     pub version: i32,
 }
 
+/// So long the word of the other of two voters counts that it leads: until it must have noticed if nobody follows it, and it is asked again
+/// more often than that.
+const LEADER_SAID_MS: i64 = 5_000;
+
 /// What is to be done about a ballot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reaction {
@@ -108,6 +112,12 @@ pub struct Election {
     deserted: bool,
     /// It has nothing to say.
     silent: bool,
+    /// What the oracle of an ensemble of two said last in this election.
+    oracle: Option<bool>,
+    /// The other of two voters said that it leads, its words, and when.
+    other_leads: Option<(Vote, Millis)>,
+    /// The outcome is this server, and the other voter has not agreed to it.
+    alone: bool,
 }
 
 impl Election {
@@ -136,6 +146,9 @@ impl Election {
             synchronised: false,
             deserted: false,
             silent: true,
+            oracle: None,
+            other_leads: None,
+            alone: false,
         }
     }
 
@@ -167,6 +180,9 @@ impl Election {
         self.decided = false;
         self.outcome = None;
         self.deserted = false;
+        self.oracle = None;
+        self.other_leads = None;
+        self.alone = false;
         self.begin_round(self.clock, self.initial);
         self.weigh(now);
     }
@@ -247,6 +263,26 @@ impl Election {
         std::mem::take(&mut self.deserted)
     }
 
+    /// The oracle of an ensemble of two has answered whether this server may do without the other voter.
+    pub fn oracle_says(&mut self, yes: bool, now: Millis) {
+        if !self.is_open() {
+            return;
+        }
+        if yes && self.oracle != Some(true) && self.other_leads.is_some() {
+            tracing::warn!(
+                "the oracle lets this server lead, and the other voter says that it leads: it may say yes to one at a time"
+            );
+        }
+        self.oracle = Some(yes);
+        self.join_lone_leader();
+        self.weigh(now);
+    }
+
+    /// The outcome is this server by the oracle's word alone.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// When something may be decided although nothing more is heard.
     pub fn deadline(&self) -> Option<Millis> {
         self.finalize_at
@@ -262,6 +298,7 @@ impl Election {
     /// This server could not be reached.
     pub fn absent(&mut self, sid: Sid, now: Millis) {
         if self.absent.insert(sid) {
+            self.other_leads = self.other_leads.filter(|(vote, _)| vote.leader != sid);
             self.weigh(now);
         }
     }
@@ -288,7 +325,7 @@ impl Election {
             ServerState::Looking => self.heard_looking(from, ballot, now),
             ServerState::Following | ServerState::Leading => {
                 if self.is_voter(ballot.vote.leader) {
-                    self.heard_settled(from, ballot);
+                    self.heard_settled(from, ballot, now);
                 }
                 Reaction::default()
             }
@@ -345,13 +382,14 @@ impl Election {
                 Some(before) => *before != ballot && !vote.same_candidate(&self.proposal),
             };
         }
+        self.other_leads = self.other_leads.filter(|(vote, _)| vote.leader != from);
         self.round.insert(from, ballot);
         self.weigh(now);
         reaction
     }
 
     /// Somebody has a leader already.
-    fn heard_settled(&mut self, from: Sid, ballot: Ballot) {
+    fn heard_settled(&mut self, from: Sid, ballot: Ballot, now: Millis) {
         let vote = ballot.vote;
         if vote.election_epoch == self.clock {
             self.round.insert(from, ballot);
@@ -370,7 +408,31 @@ impl Election {
         if self.leader_agrees(&self.outside, &vote) && self.is_followed(&vote, &self.outside, agrees) {
             self.clock = vote.election_epoch;
             self.decide(vote);
+            return;
         }
+        if ballot.state == ServerState::Leading && vote.leader == from && self.committed.has_two_voters() {
+            self.other_leads = Some((vote, now));
+            self.join_lone_leader();
+        }
+    }
+
+    /// One of two voters leads without the other: it has the oracle's word. That whoever is refused joins it makes a quorum of them again.
+    fn join_lone_leader(&mut self) {
+        let may_lead = self.is_voter(self.id) && self.oracle == Some(true);
+        let Some((vote, _)) = self.other_leads.filter(|_| self.oracle.is_some() && !may_lead) else { return };
+        tracing::info!("server {} leads without the other voter, and is joined", vote.leader);
+        self.clock = vote.election_epoch;
+        self.decide(vote);
+    }
+
+    /// Whether this server may do without the other voter, which is not heard to lead.
+    fn may_lead_alone(&self, proposal: &Vote) -> bool {
+        let enough =
+            |view: &QuorumView| view.is_one_of_two(self.id) || view.verifier().is_quorum(&BTreeSet::from([self.id]));
+        self.oracle == Some(true)
+            && proposal.leader == self.id
+            && self.committed.is_one_of_two(self.id)
+            && self.next.as_deref().is_none_or(enough)
     }
 
     /// Whether enough follow the leader of a settled vote. One that others have does not become leader by being joined, so the configuration in
@@ -399,14 +461,21 @@ impl Election {
             return;
         }
         let proposal = Vote { election_epoch: self.clock, ..self.proposal };
-        if !self.quorum(&self.round, |ballot| ballot.vote == proposal) {
+        let alone = !self.quorum(&self.round, |ballot| ballot.vote == proposal);
+        if alone && !self.may_lead_alone(&proposal) {
             self.finalize_at = None;
             return;
         }
-        let finalize_at = *self.finalize_at.get_or_insert(now.plus(self.finalize_wait_ms));
+        let waits_until = now.plus(self.finalize_wait_ms);
+        let mut finalize_at = self.finalize_at.map_or(waits_until, |at| at.min(waits_until));
+        if let Some((_, said)) = self.other_leads.filter(|_| alone) {
+            finalize_at = finalize_at.max(said.plus(LEADER_SAID_MS));
+        }
+        self.finalize_at = Some(finalize_at);
+        self.alone = alone;
         // Only the winner may be sure early. It says so, and those who hear it say that it leads follow; thus nobody knocks at
         // the door of one who is still waiting, as Java's servers do.
-        if finalize_at <= now || (proposal.leader == self.id && self.all_accounted_for()) {
+        if finalize_at <= now || (!alone && proposal.leader == self.id && self.all_accounted_for()) {
             self.decide(proposal);
         }
     }
@@ -453,6 +522,7 @@ impl Election {
     fn decide(&mut self, vote: Vote) {
         self.finalize_at = None;
         self.decided = true;
+        self.alone &= vote.leader == self.id;
         self.proposal = vote;
         self.outcome = Some(vote);
     }
@@ -660,6 +730,67 @@ mod tests {
         election.heard(Sid(2), follows(vote(4, 7, 12, 3)), START);
         election.heard(Sid(3), Ballot { version: 0, ..follows(vote(4, 7, 12, 0)) }, START);
         assert!(election.outcome().is_some_and(|vote| vote.leader == Sid(4)));
+    }
+
+    #[test]
+    fn one_of_two_wins_without_the_other_only_when_the_oracle_says_so_and_its_time_has_come() {
+        let mut election = looking_again(1, 2);
+        election.absent(Sid(2), START);
+        election.tick(START.plus(10_000));
+        election.oracle_says(false, START);
+        assert_eq!((election.outcome(), election.deadline()), (None, None));
+        election.oracle_says(true, START);
+        assert_eq!(
+            (election.outcome(), election.deadline()),
+            (None, Some(START.plus(200))),
+            "no quorum can correct it"
+        );
+        election.tick(START.plus(200));
+        assert_eq!(election.outcome(), Some(vote(1, 0, 2, 0)));
+        assert!(election.is_alone());
+
+        // What it says is of one election, and of an ensemble of two.
+        election.look(Zxid(0), 0, START);
+        election.tick(START.plus(10_000));
+        assert_eq!(election.outcome(), None);
+        let mut of_three = looking(1, 3);
+        of_three.oracle_says(true, START);
+        of_three.tick(START.plus(10_000));
+        assert_eq!(of_three.outcome(), None);
+        // Nor does a candidate win by it who is somebody else.
+        let mut other = looking(1, 2);
+        other.favour(Some(Sid(2)));
+        other.look(Zxid(0), 0, START);
+        other.oracle_says(true, START);
+        other.tick(START.plus(10_000));
+        assert_eq!(other.outcome(), None);
+    }
+
+    #[test]
+    fn a_better_vote_of_the_other_counts_for_more_than_the_oracle() {
+        let mut election = looking(1, 2);
+        election.oracle_says(true, START);
+        assert_eq!(election.heard(Sid(2), looks(vote(2, 5, 1, 0)), START.plus(150)), BROADCAST);
+        election.tick(START.plus(350));
+        assert_eq!(election.outcome(), Some(vote(2, 5, 1, 0)));
+        assert!(!election.is_alone());
+    }
+
+    #[test]
+    fn who_leads_without_the_other_is_joined_by_whom_the_oracle_refuses() {
+        let mut refused = looking(1, 2);
+        refused.heard(Sid(2), leads(vote(2, 7, 12, 3)), START);
+        assert_eq!(refused.outcome(), None, "nothing was heard of the oracle");
+        refused.oracle_says(false, START);
+        assert_eq!((refused.outcome(), refused.clock()), (Some(vote(2, 7, 12, 3)), 12));
+
+        let mut preferred = looking(1, 2);
+        preferred.oracle_says(true, START);
+        preferred.heard(Sid(2), leads(vote(2, 7, 12, 3)), START.plus(100));
+        preferred.tick(START.plus(5_099));
+        assert_eq!(preferred.outcome(), None, "there must not be two leaders");
+        preferred.tick(START.plus(5_100));
+        assert_eq!(preferred.outcome(), Some(vote(1, 0, 1, 0)), "it has said so long ago");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct ElectorSettings {
     pub connect_timeout_ms: i64,
     /// For the first message on a new connection (`quorumCnxnTimeoutMs`, else syncLimit ticks).
     pub handshake_timeout_ms: i64,
+    /// There is an oracle, which says whether one of two voters may do without the other (`oraclePath`).
+    pub oracle: bool,
 }
 
 impl ElectorSettings {
@@ -74,6 +76,7 @@ impl ElectorSettings {
             finalize_wait_ms: 200,
             connect_timeout_ms: 5_000,
             handshake_timeout_ms: 10_000,
+            oracle: false,
         }
     }
 }
@@ -138,6 +141,8 @@ pub struct Elector {
     resend_at: Option<Millis>,
     resend_ms: i64,
     newer_view: Option<QuorumView>,
+    /// The oracle is to be asked.
+    wonders: bool,
     effects: Vec<Effect>,
 }
 
@@ -158,6 +163,7 @@ impl Elector {
             next_anonymous: -1,
             resend_at: None,
             newer_view: None,
+            wonders: false,
             effects: Vec::new(),
         }
     }
@@ -175,8 +181,28 @@ impl Elector {
             peer.heard_at = now;
             peer.answered = false;
         }
+        self.wonder();
         self.broadcast();
         self.connect_all(now);
+    }
+
+    /// Whether the oracle is to be asked, once.
+    pub fn takes_question(&mut self) -> bool {
+        std::mem::take(&mut self.wonders) && self.election.is_open()
+    }
+
+    /// The oracle's answer to what was asked in this election.
+    pub fn oracle_says(&mut self, yes: bool, now: Millis) {
+        self.election.oracle_says(yes, now);
+    }
+
+    /// The outcome is this member by the oracle's word alone.
+    pub fn is_alone(&self) -> bool {
+        self.election.is_alone()
+    }
+
+    fn wonder(&mut self) {
+        self.wonders = self.settings.oracle && self.election.is_open() && self.committed.has_two_voters();
     }
 
     /// Before [`Elector::look`]: this member votes for another at first, which has all of its history; `None`: for itself.
@@ -546,6 +572,9 @@ impl Elector {
         if let Some(config) = &message.config {
             self.heard_config(sid, config);
         }
+        if message.ballot.state == ServerState::Leading {
+            self.wonder();
+        }
         let reaction = self.election.heard(sid, message.ballot, now);
         if reaction.broadcast {
             self.broadcast();
@@ -632,6 +661,7 @@ impl Elector {
                 self.effects.push(Effect::Close(link));
             }
         }
+        self.wonder();
         self.broadcast();
         self.resend_ms = (self.resend_ms * 2).min(self.settings.notification_max_ms).min(REPEAT_MAX_MS);
         self.resend_at = Some(now.plus(self.resend_ms));

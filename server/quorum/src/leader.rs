@@ -11,6 +11,7 @@
 //! durably. Acknowledgements are cumulative: of each learner one watermark is kept, and a new link begins without any. Kept out: who is
 //! elected, what transactions are, and what every master does with its learners ([`crate::master`]).
 
+mod alone;
 mod hand_over;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,6 +21,7 @@ use pipeline::Now;
 use proto::{Millis, Op, Sid, Zxid};
 use tracing::{debug, info};
 
+use self::alone::Oracle;
 pub use self::hand_over::HandOver;
 use self::hand_over::Handing;
 use crate::effect::{Effect, LinkId};
@@ -97,6 +99,7 @@ pub(crate) struct Leader {
     syncs: VecDeque<(Zxid, LinkId)>,
     asked: BTreeMap<Sid, Asked>,
     rolling_over: bool,
+    oracle: Oracle,
     handing: Option<Handing>,
     /// Who is to lead when this is over.
     successor: Option<Sid>,
@@ -121,7 +124,7 @@ impl Leader {
         let began_with = (replica.current_epoch(), replica.last_logged());
         let phase_until = now.mono.plus(settings.init_limit * settings.tick_ms);
         let mut leader = Leader {
-            learners: Learners::new(settings.clone(), now),
+            learners: Learners::new(settings.clone(), began_with.1, now),
             settings,
             view,
             // It was proposed in an earlier epoch: this one must not begin without a quorum of it.
@@ -140,6 +143,7 @@ impl Leader {
             syncs: VecDeque::new(),
             asked: BTreeMap::new(),
             rolling_over: false,
+            oracle: Oracle::default(),
             handing: None,
             successor: None,
             figures: Figures::default(),
@@ -178,7 +182,7 @@ impl Leader {
         let live = self.learners.values().filter(|learner| learner.stage == Stage::Live && !learner.observer);
         let mut followers: BTreeSet<Sid> = live.map(|learner| learner.sid).collect();
         followers.insert(self.settings.id);
-        view.verifier().is_quorum(&followers)
+        view.verifier().is_quorum(&followers) || self.is_granted(view)
     }
 
     pub(crate) fn epoch(&self) -> i64 {
@@ -234,6 +238,7 @@ impl Leader {
         }
         if now.mono >= self.learners.next_ping() {
             self.give_up_the_silent(now);
+            self.consult(true);
             self.learners.ping(self.proposed, now);
         }
         self.advance(replica, now);
@@ -344,7 +349,10 @@ impl Leader {
             }
         }
         self.leave_to_votes();
-        if let Some(why) = self.quorum_is_gone() {
+        self.consult(false);
+        if let Some(why) = self.quorum_is_gone()
+            && !self.awaits_oracle()
+        {
             self.over = Some(why.to_owned());
             return;
         }
@@ -364,6 +372,9 @@ impl Leader {
         if self.phase == Phase::Discovery && self.is_quorum(|learner| learner.stage >= Stage::Joining) {
             // `epoch` is the greatest that anybody has promised so far.
             self.epoch = self.epoch.max(replica.accepted_epoch()) + 1;
+            if self.views().any(|view| self.is_alone_in(view)) {
+                self.epoch = self.epoch_alone(self.epoch, now);
+            }
             replica.set_accepted_epoch(self.epoch)?;
             if self.settings.reconfig_enabled && self.view.version() == 0 && self.pending.is_none() {
                 // The first leader of an ensemble gives its configuration a version, by which later ones are told apart.
@@ -410,7 +421,7 @@ impl Leader {
         let mut acks: BTreeSet<Sid> = learners.map(|learner| learner.sid).collect();
         acks.insert(self.settings.id);
         // Only voters count, of each configuration its own.
-        self.views().all(|view| view.verifier().is_quorum(&acks))
+        self.views().all(|view| view.verifier().is_quorum(&acks) || self.is_granted(view))
     }
 
     /// The configurations of which everything needs a quorum.
@@ -544,6 +555,9 @@ impl Leader {
 
     /// Up to where a quorum of this configuration has everything durably.
     fn quorum_mark(&mut self, view: &QuorumView) -> Zxid {
+        if let Some(granted) = self.granted_mark(view) {
+            return granted;
+        }
         let marks = &mut self.marks;
         marks.clear();
         if view.is_voter(self.settings.id) {

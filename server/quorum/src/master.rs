@@ -206,6 +206,8 @@ impl Learner {
 /// All learners of one master. See the module's page.
 pub(crate) struct Learners {
     settings: Arc<PeerSettings>,
+    /// The end of the history with which the master began to lead.
+    began_with: Zxid,
     by_link: BTreeMap<LinkId, Learner>,
     by_sid: BTreeMap<Sid, LinkId>,
     /// The last id given to an observer that has none.
@@ -217,10 +219,11 @@ pub(crate) struct Learners {
 }
 
 impl Learners {
-    pub(crate) fn new(settings: Arc<PeerSettings>, now: Now) -> Learners {
+    pub(crate) fn new(settings: Arc<PeerSettings>, began_with: Zxid, now: Now) -> Learners {
         Learners {
             next_ping: now.mono.plus(settings.tick_ms / 2),
             settings,
+            began_with,
             by_link: BTreeMap::new(),
             by_sid: BTreeMap::new(),
             anonymous: 0,
@@ -352,6 +355,7 @@ impl Learners {
         let rules = Rules {
             force_snapshot: self.settings.force_snapshot_sync,
             size_factor: self.settings.snapshot_size_factor,
+            alone_from: self.settings.elector.oracle.then_some(self.began_with),
         };
         let plan = sync::plan(replica, peer, bound, &rules);
         let snapshot = matches!(plan, Plan::Snap);

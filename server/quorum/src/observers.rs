@@ -57,7 +57,8 @@ impl Observers {
         now: Now,
     ) -> Observers {
         Observers {
-            learners: Learners::new(settings.clone(), now),
+            // It has not led: no epoch begins with what it has.
+            learners: Learners::new(settings.clone(), Zxid(-1), now),
             settings,
             view,
             epoch,

@@ -22,7 +22,7 @@ use proto::request::Reconfig;
 use proto::{Code, Millis, SessionId, Sid, Zxid};
 use tracing::{info, warn};
 
-use crate::effect::{Effect, HostPort, LinkId, Port, Ticket};
+use crate::effect::{Effect, HostPort, Inquiry, LinkId, Port, Ticket};
 pub use crate::elector::ElectorSettings;
 use crate::elector::{Elector, ServerState, Vote};
 pub use crate::leader::HandOver;
@@ -49,6 +49,9 @@ const FRUITLESS_MS: i64 = 20;
 
 /// The longest such wait.
 const FRUITLESS_MAX_MS: i64 = 1000;
+
+/// Who was handed leadership, and is not there after so long, is not voted for any more where an oracle lets this member lead.
+const SUCCESSOR_MS: i64 = 1000;
 
 /// What one member's configuration says about its part in the ensemble.
 #[derive(Clone, Debug)]
@@ -298,6 +301,9 @@ pub struct Peer {
     next_leader: Option<Sid>,
     /// Whom this member votes for in the next election, because it has handed over leadership.
     favoured: Option<Sid>,
+    /// How many questions the oracle was asked, and which is without an answer.
+    questions: u64,
+    asked: Option<Inquiry>,
     failed: Option<String>,
     effects: Vec<Effect>,
 }
@@ -324,6 +330,8 @@ impl Peer {
             election_ms: 0,
             next_leader: None,
             favoured: None,
+            questions: 0,
+            asked: None,
             failed: None,
             effects: Vec::new(),
         }
@@ -490,7 +498,40 @@ impl Peer {
             Part::Leading(leader) => leader.flush(&mut all),
             Part::Learning(learner) => learner.flush(&mut all),
         }
+        let wonders = self.asked.is_none()
+            && match &mut self.part {
+                Part::Looking { .. } => self.elector.takes_question(),
+                Part::Leading(leader) => leader.takes_question(),
+                Part::Learning(_) => false,
+            };
+        if wonders {
+            self.questions += 1;
+            let question = Inquiry(self.questions);
+            self.asked = Some(question);
+            all.push(Effect::AskOracle(question));
+        }
         all
+    }
+
+    /// The oracle has answered.
+    pub fn oracle_says(&mut self, question: Inquiry, yes: bool, replica: &mut impl Replica, now: Now) {
+        if self.asked != Some(question) {
+            return;
+        }
+        self.asked = None;
+        match &mut self.part {
+            Part::Looking { since, .. } => {
+                if yes && now.mono.since(*since) >= SUCCESSOR_MS && self.favoured.take().is_some() {
+                    // Leadership was handed over to nobody.
+                    self.elector.favour(None);
+                    self.elector.look(replica.last_logged(), replica.current_epoch(), now.mono);
+                }
+                self.elector.oracle_says(yes, now.mono);
+            }
+            Part::Leading(leader) => leader.oracle_says(yes, replica, now),
+            Part::Learning(_) => {}
+        }
+        self.turn(replica, now);
     }
 
     /// As leader: the sequencer made this transaction. It is in the log's open group and not yet durable.
@@ -788,6 +829,10 @@ impl Peer {
             }
             let last_seen = self.last_seen.clone().filter(|_| self.settings.reconfig_enabled);
             let mut leader = Leader::new(self.settings.clone(), self.view.clone(), last_seen, replica, now);
+            self.asked = None;
+            if self.elector.is_alone() {
+                leader.elected_alone();
+            }
             for (link, early) in early {
                 leader.accepted(link, now);
                 leader.received(link, &early.bytes, replica, now);
@@ -883,6 +928,7 @@ impl Peer {
             Part::Learning(learner) => self.effects.extend(learner.end()),
         }
         self.elector.unsettle();
+        self.asked = None;
         replica.stop_serving(now);
         self.ended += 1;
         let mut wait_ms = 0;

@@ -25,6 +25,8 @@ pub struct Rules {
     pub force_snapshot: bool,
     /// Of the newest snapshot file, the part that the log read for one learner may reach. Below 0: the log is not read.
     pub size_factor: f64,
+    /// Where an oracle lets members lead alone: the end of the history that this leader began with. `None`: every epoch began with a quorum.
+    pub alone_from: Option<Zxid>,
 }
 
 /// What to send.
@@ -57,8 +59,9 @@ pub fn plan(replica: &mut impl Replica, peer: Zxid, bound: Zxid, rules: &Rules) 
     if peer == bound {
         return Plan::Diff { to: bound, txns: Vec::new() };
     }
-    // An epoch's zxid with counter 0 stands for the history that its leader began with, which every later leader has too.
-    let begins_epoch = peer.counter() == 0;
+    // An epoch's zxid with counter 0 stands for the history that its leader began with, which every later leader has too, unless it was
+    // alone. What this leader has behind that of an epoch that it does not know, it may have before that epoch.
+    let begins_epoch = peer.counter() == 0 && rules.alone_from.is_none_or(|began| began == peer);
     if peer > bound {
         if begins_epoch {
             return Plan::Diff { to: bound, txns: Vec::new() };
@@ -135,7 +138,7 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    const RULES: Rules = Rules { force_snapshot: false, size_factor: 0.33 };
+    const RULES: Rules = Rules { force_snapshot: false, size_factor: 0.33, alone_from: None };
 
     /// 1.1 to 1.5, then 3.1 to 3.4.
     fn history() -> Vec<Zxid> {
@@ -187,6 +190,23 @@ mod tests {
             "DIFF 0x300000002, 1 from 0x300000002 to 0x300000002"
         );
         assert_eq!(planned(&mut replica, zxid(3, 1), zxid(3, 0)), "TRUNC 0x100000005, nothing");
+    }
+
+    /// The storm of seed 231: it had led epoch 2 alone, from less than what this leader had by then.
+    #[test]
+    fn an_epoch_that_another_began_alone_says_nothing_about_what_it_has() {
+        let zxid = Zxid::new;
+        let mut replica = Memory::with(&history());
+        let rules = Rules { alone_from: Some(zxid(3, 0)), ..RULES };
+        let kind = |plan: Plan| match plan {
+            Plan::Diff { .. } => "DIFF",
+            Plan::Trunc { .. } => "TRUNC",
+            Plan::Snap => "SNAP",
+        };
+        let told = [(zxid(2, 0), "SNAP"), (zxid(4, 0), "TRUNC"), (zxid(3, 0), "DIFF"), (zxid(3, 2), "DIFF")];
+        for (peer, want) in told {
+            assert_eq!(kind(plan(&mut replica, peer, zxid(3, 4), &rules)), want, "at {peer}");
+        }
     }
 
     #[test]

@@ -294,6 +294,16 @@ impl QuorumView {
         self.voters.contains(&sid)
     }
 
+    /// Whether an oracle may let this server do without the other voter: there are two, it is one of them, and they count by majority.
+    pub fn is_one_of_two(&self, sid: Sid) -> bool {
+        self.has_two_voters() && self.is_voter(sid)
+    }
+
+    /// Whether the ensemble is one for which there are oracles.
+    pub fn has_two_voters(&self) -> bool {
+        self.voters.len() == 2 && matches!(self.verifier, Verifier::Majority { .. })
+    }
+
     /// Who does not vote.
     pub fn observers(&self) -> impl Iterator<Item = Sid> {
         self.members.keys().copied().filter(|sid| !self.voters.contains(sid))

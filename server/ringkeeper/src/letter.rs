@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use clients::Question;
-use quorum::effect::{Port, Ticket};
+use quorum::effect::{Inquiry, Port, Ticket};
 use wal::segment::Done;
 
 use crate::background::OpenSegment;
@@ -28,6 +28,8 @@ pub enum Letter {
     SnapshotDone,
     /// An attempt to connect to another member has ended.
     PeerConnected(Ticket, Result<OwnedFd, String>),
+    /// The oracle was asked, and this is its answer.
+    OracleSays(Inquiry, bool),
     /// Clients are accepted here from now on, at this address; or nowhere for now.
     ClientPort(Option<(TcpListener, SocketAddr)>),
     /// Other members are accepted on this port here from now on; with none of them, nowhere for now.

@@ -152,6 +152,8 @@ impl Links {
                     reactor.abort(link.conn);
                 }
             }
+            // No matter of links.
+            Effect::AskOracle(_) => {}
         }
     }
 }

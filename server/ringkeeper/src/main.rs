@@ -6,6 +6,7 @@ mod ensemble;
 mod letter;
 mod links;
 mod memory;
+mod oracle;
 mod placement;
 mod ports;
 mod server;

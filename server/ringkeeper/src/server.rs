@@ -30,6 +30,7 @@ use crate::background::{self, Background};
 use crate::clock;
 use crate::ensemble;
 use crate::letter::Letter;
+use crate::oracle::Oracle;
 use crate::placement::{Placement, Thread};
 use crate::ports::{self, Ports};
 use crate::snapshots;
@@ -232,6 +233,11 @@ pub fn run(config: Config) -> Result<(), Failure> {
         }
         _ => None,
     };
+    let no_thread =
+        |error: std::io::Error| Failure::new(ExitStatus::UnexpectedError, format!("cannot start a thread: {error}"));
+    let oracle = config.ensemble.as_ref().and_then(|ensemble| ensemble.oracle.clone());
+    let oracle = oracle.map(|path| Oracle::start(path, Arc::clone(&mailboxes[write_thread])));
+    let oracle = oracle.transpose().map_err(no_thread)?;
     let last_gauges = Arc::clone(&gauges);
     let listener = bound.listen().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
     let local = listener.local_addr().map_err(|error| Failure::new(ExitStatus::UnexpectedError, error))?;
@@ -242,13 +248,10 @@ pub fn run(config: Config) -> Result<(), Failure> {
         clients: Arc::clone(&mailboxes[accepting]),
         peers: Arc::clone(&mailboxes[write_thread]),
     };
-    let ports = config
-        .ensemble
-        .as_ref()
-        .map(|ensemble| Ports::start(ensemble, held))
-        .transpose()
-        .map_err(|error| Failure::new(ExitStatus::UnexpectedError, format!("cannot start a thread: {error}")))?;
-    let mut writing = Some(Writing { stage, peers, views, ports, background, gauges: Arc::clone(&gauges), slow_sync });
+    let ports = config.ensemble.as_ref().map(|ensemble| Ports::start(ensemble, held)).transpose().map_err(no_thread)?;
+    let gauges_of_writes = Arc::clone(&gauges);
+    let mut writing =
+        Some(Writing { stage, peers, oracle, views, ports, background, gauges: gauges_of_writes, slow_sync });
     let words =
         Arc::new(Words::new(Statics { config: config.clone(), port: local.port(), dirs: dirs.clone(), stats, gauges }));
     let mut listening = Some(Listening { listener, acceptor });

@@ -21,7 +21,7 @@ use peers::Connector;
 use pipeline::Now;
 use proto::Millis;
 use queue::Bell;
-use quorum::effect::Port;
+use quorum::effect::{Effect as PeerEffect, Port};
 use uring::{Event, ListenerId, Reactor, Wait};
 use wal::segment::SegmentId;
 use wal::{LogFailed, WriteToken};
@@ -31,6 +31,7 @@ use crate::clock;
 use crate::letter::Letter;
 use crate::links::Links;
 use crate::memory;
+use crate::oracle::Oracle;
 use crate::ports::Ports;
 use crate::views::ViewFiles;
 use crate::words::Words;
@@ -66,6 +67,8 @@ pub struct Writing {
     pub slow_sync: Duration,
     /// The way to the other members of an ensemble, and the ports at which they call.
     pub peers: Option<(Connector, Vec<(Port, TcpListener)>)>,
+    /// Says whether this member may do without the other of two.
+    pub oracle: Option<Oracle>,
     /// Where changes of the ensemble are kept.
     pub views: Option<ViewFiles>,
     /// Listens elsewhere when the ensemble's configuration says so.
@@ -107,6 +110,7 @@ struct Host {
     gauges: Arc<Gauges>,
     slow_sync: Duration,
     links: Option<Links>,
+    oracle: Option<Oracle>,
     views: Option<ViewFiles>,
     ports: Option<Ports>,
     files: BTreeMap<SegmentId, Arc<File>>,
@@ -146,6 +150,7 @@ impl Worker {
             background: writing.background,
             gauges: writing.gauges,
             slow_sync: writing.slow_sync,
+            oracle: writing.oracle,
             views: writing.views,
             ports: writing.ports,
             links: writing.peers.map(|(connector, ports)| {
@@ -348,6 +353,11 @@ impl Worker {
                     links.connected(&mut self.reactor, &mut host.stage, ticket, result, now);
                 }
             }
+            Letter::OracleSays(question, yes) => {
+                if let Some(host) = &mut self.host {
+                    host.stage.oracle_says(question, yes, now);
+                }
+            }
             Letter::ClientPort(taken) => {
                 // Not while stopping, when nobody is accepted any more.
                 let next = taken.filter(|_| self.acceptor.is_some()).map(|(listener, local)| {
@@ -472,7 +482,10 @@ impl Worker {
                 }
             }
             Effect::Peer(effect) => {
-                if let Some(links) = &mut host.links {
+                if let PeerEffect::AskOracle(question) = effect {
+                    // Without one nobody asks.
+                    host.oracle.iter().for_each(|oracle| oracle.ask(question));
+                } else if let Some(links) = &mut host.links {
                     links.carry_out(&mut self.reactor, effect);
                 }
             }

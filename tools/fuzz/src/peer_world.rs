@@ -342,6 +342,7 @@ impl Scene {
                         assert!(self.open.remove(&link).is_some(), "{link:?} is closed, and was closed before");
                         self.closed += 1;
                     }
+                    Effect::AskOracle(_) => unreachable!("there is no oracle"),
                 }
             }
             for link in self.open.keys().copied().collect::<Vec<_>>() {

@@ -539,6 +539,7 @@ impl Node {
             PeerEffect::Close(link) => Act::Close(End(link.0)),
             // No simulated member has an observerMasterPort.
             PeerEffect::Listen(_) => return,
+            PeerEffect::AskOracle(_) => unreachable!("simulated ensembles have no oracle"),
         };
         self.acts.push(act);
     }

@@ -478,6 +478,60 @@ def readonly(stage, layout):
     stage.judge(e)
 
 
+def oracle(stage, layout):
+    """Of two voters one serves without the other if its oracle says 1, as leader or as follower, and not if it says 0; the other joins it."""
+    e = stage.ensemble(layout)
+    for m in e.members.values():
+        m.oracle = os.path.join(m.dir, "oracle")
+        m.cfg["oraclePath"] = m.oracle
+
+    def says(sid, text):
+        with open(e[sid].oracle + ".new", "w", encoding="ascii") as f:
+            f.write(text)
+        os.replace(e[sid].oracle + ".new", e[sid].oracle)
+
+    for sid in e.members:
+        says(sid, "0\n")
+    e.spawn()
+    first = e.wait()
+    other = others(e, first)[0]
+    c = e.connect(first)
+    c.ok(req.create("/kept", b"0"))
+    says(first, "1\n")
+    began = time.monotonic()
+    e.kill(other)
+    assert c.ok(req.set_data("/kept", b"1")).stat.version == 1
+    stage.note(f"the leader's next write without the other took {time.monotonic() - began:.2f} s")
+    for value in range(2, 50):
+        assert c.ok(req.set_data("/kept", b"%d" % value)).stat.version == value
+    says(first, "0\n")
+    c.closed()
+    until(lambda: e.try_connect(first) is None, "a leader serves nobody when its oracle says no")
+    e.spawn(other)
+    first = e.wait()
+    other = others(e, first)[0]
+    c = e.connect(other)
+    assert c.ok(req.get_data("/kept")).data == b"49"
+    e.kill(first)
+    c.closed()
+    for _ in range(3):
+        assert e.try_connect(other, patience=1) is None, "a follower serves although its oracle says no"
+    began = time.monotonic()
+    says(other, "1\n")
+    assert e.wait(other) == other
+    stage.note(f"the follower led {time.monotonic() - began:.2f} s after its oracle's yes")
+    c = e.connect(other)
+    assert c.ok(req.set_data("/kept", b"50")).stat.version == 50
+    e.spawn(first)
+    assert e.wait() == other, "who comes back joins the one that leads"
+    c.ok(req.sync("/"))
+    back = e.connect(first)
+    assert back.ok(req.set_data("/kept", b"51")).stat.version == 51
+    back.quit()
+    c.quit()
+    stage.judge(e)
+
+
 def local(stage, layout):
     """Local sessions cost no transaction and are their member's alone; wanting ephemerals upgrades them, or is refused."""
     for upgrading in ("false", "true"):
@@ -1040,6 +1094,7 @@ SCENARIOS = {
     "everyone": (everyone, ["RRR"], ALL_MIXES + ["JJJ"]),
     "stopped": (stopped, ["RJR"], ALL_MIXES + ["JJJ"]),
     "readonly": (readonly, ["RJR"], ["RRR", "RJR", "RJJ", "JJJ"]),
+    "oracle": (oracle, ["RR"], ["RR", "RJ", "JR", "JJ"]),
     "local": (local, ["JRRj"], ["RRRr", "JJRr", "RRJj", "JRJr", "JJJj"]),
     "partition": (partition, ["RJR"], ALL_MIXES + ["JJJ"]),
     "delay": (delay, ["RJR"], ["RRR", "JJR", "RRJ", "JJJ"]),

@@ -98,6 +98,7 @@ fn every_setting_of_an_ensemble_reaches_its_field() {
         ("snapshotSizeFactor=0.7", |ensemble| ensemble.catch_up.log_factor == Some(0.7)),
         ("snapshotSizeFactor=-1", |ensemble| ensemble.catch_up.log_factor.is_none()),
         ("forceSnapshotSync=true", |ensemble| ensemble.catch_up.always_snapshot),
+        ("oraclePath=/o", |ensemble| ensemble.oracle.as_deref() == Some(std::path::Path::new("/o"))),
         ("leaderConnectDelayDuringRetryMs=7", |ensemble| ensemble.connect_retry_ms == 7),
         ("observerMasterPort=2999", |ensemble| ensemble.observer_master.port == Some(2999)),
         ("observerMaster.sizeLimit=1000", |ensemble| ensemble.observer_master.bytes_max == 1000),
@@ -148,6 +149,7 @@ fn what_the_file_says_reaches_the_state_machine() {
         "fastleader.maxNotificationInterval=777",
         "cnxTimeout=7",
         "quorumCnxnTimeoutMs=7",
+        "oraclePath=/o",
     ] {
         assert!(seen.insert(settings(&format!("{line}\n"))), "{line} changes nothing");
     }

@@ -490,3 +490,88 @@ fn nothing_that_learners_say_makes_a_leader_panic() {
     }
     assert!(led > 2000, "the noise is too loud: leaders served for {led} steps");
 }
+
+/// Member `own` of two voters with an oracle.
+fn one_of_two(own: i64) -> Scene {
+    let mut replica = Memory::with(&[zxid(1, 1)]);
+    let view = QuorumView::parse("server.1=h1:1:2\nserver.3=h3:1:2\nserver.4=h4:1:2:observer\nversion=0").unwrap();
+    let mut settings = PeerSettings { tick_ms: 100, init_limit: 10, sync_limit: 5, ..PeerSettings::new(Sid(own)) };
+    settings.elector.oracle = true;
+    let leader = Leader::new(Arc::new(settings), Arc::new(view), None, &mut replica, at(0));
+    Scene { leader, replica, now: 0 }
+}
+
+impl Scene {
+    /// The oracle is asked, and answers.
+    fn oracle_says(&mut self, yes: bool) {
+        assert!(self.leader.takes_question());
+        assert!(!self.leader.takes_question(), "one question at a time");
+        self.leader.oracle_says(yes, &mut self.replica, at(self.now));
+    }
+}
+
+#[test]
+fn a_leader_that_the_oracle_elected_serves_at_once_in_an_epoch_that_the_other_would_not_take() {
+    let mut epochs = BTreeSet::new();
+    for (own, odd) in [(1, 1), (3, 0)] {
+        let mut scene = one_of_two(own);
+        assert!(!scene.leader.takes_question(), "the other may be on its way");
+        scene.leader.elected_alone();
+        scene.oracle_says(true);
+        assert!(scene.leader.serving());
+        assert_eq!(scene.leader.epoch() % 2, odd);
+        // The clock of these tests: 2020 is long past.
+        assert!(scene.leader.epoch() > 1 << 20, "{}", scene.leader.epoch());
+        epochs.insert(scene.leader.epoch());
+    }
+    assert_eq!(epochs.len(), 2);
+}
+
+#[test]
+fn a_lone_leader_commits_what_was_durable_when_the_oracle_was_asked() {
+    let mut scene = one_of_two(3);
+    scene.leader.elected_alone();
+    scene.oracle_says(true);
+    let first = scene.proposes();
+    scene.syncs_its_log();
+    assert!(scene.leader.takes_question());
+    let second = scene.proposes();
+    scene.syncs_its_log();
+    assert!(scene.replica.final_to < first);
+    scene.leader.oracle_says(true, &mut scene.replica, at(0));
+    assert_eq!(scene.replica.final_to, first);
+    scene.oracle_says(true);
+    assert_eq!(scene.replica.final_to, second);
+    // It is asked at each ping, whatever is written, and a no ends it.
+    assert!(!scene.leader.takes_question());
+    scene.ticks_to(60);
+    scene.oracle_says(true);
+    assert_eq!(scene.leader.over(), None);
+    scene.ticks_to(120);
+    scene.oracle_says(false);
+    assert!(scene.leader.over().is_some());
+}
+
+#[test]
+fn an_epoch_that_began_with_the_other_voter_is_not_taken_over_without_it_before_it_serves() {
+    let mut scene = one_of_two(3);
+    assert_eq!(scene.comes(1, 1), ["LEADERINFO 0x200000000"]);
+    scene.leader.closed(LinkId(1), &mut scene.replica, at(0));
+    assert!(scene.leader.over().is_some() && !scene.leader.takes_question());
+
+    // Once it serves, the other voter has promised it.
+    let mut scene = one_of_two(3);
+    scene.comes(1, 1);
+    scene.promises(1, 1, zxid(1, 1));
+    assert_eq!(scene.acks(1, zxid(2, 0)), ["UPTODATE -1"]);
+    assert!(!scene.leader.takes_question());
+    scene.leader.closed(LinkId(1), &mut scene.replica, at(0));
+    assert!(scene.leader.over().is_none());
+    scene.oracle_says(true);
+    assert!(scene.leader.serving());
+    // An oracle that does not answer says no.
+    scene.ticks_to(60);
+    assert!(scene.leader.takes_question());
+    scene.ticks_to(200);
+    assert!(scene.leader.over().is_some());
+}

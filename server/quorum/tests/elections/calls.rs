@@ -136,6 +136,7 @@ proptest! {
                     Effect::Send { link, .. } => prop_assert!(links.contains(&link), "bytes for a link that is closed"),
                     Effect::Listen(_) => prop_assert!(false, "no election needs observers"),
                     Effect::Close(link) => prop_assert!(links.remove(&link), "a link is closed twice"),
+                    Effect::AskOracle(_) => prop_assert!(false, "it is the peer that asks"),
                 }
             }
             for link in &links {

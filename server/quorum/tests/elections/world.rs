@@ -498,6 +498,7 @@ impl World {
                     }
                 }
                 Effect::Close(link) => self.close(link),
+                Effect::AskOracle(_) => unreachable!("it is the peer that asks"),
             }
         }
     }

@@ -11,11 +11,11 @@ use crate::world::{World, view};
 const SIZES: [(i64, i64); 7] = [(3, 0), (3, 1), (5, 0), (5, 2), (2, 0), (4, 1), (7, 0)];
 
 #[allow(clippy::disallowed_methods, reason = "a test asks how long it shall be")]
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     match number("QUORUM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("QUORUM_SEEDS").unwrap_or(150),
@@ -121,6 +121,20 @@ fn storm(seed: u64, reconfiguring: bool, masters: bool) -> usize {
         let ms = world.dice.below(600) as i64;
         world.run(ms);
     }
+    mend(&mut world);
+    if masters && !reconfiguring {
+        let leader = world.leader();
+        let through = (1..=voters).filter(|&id| Some(id) != leader);
+        let through: usize = through.map(|id| world.peer(id).report(world.time()).synced_observers).sum();
+        let direct = leader.map_or(0, |id| world.peer(id).report(world.time()).synced_observers);
+        assert_eq!(through + direct, observers as usize, "seed {seed}");
+    }
+    world.reconfigured
+}
+
+/// Nothing breaks any more: everybody has what was final, and goes on from there.
+pub fn mend(world: &mut World) {
+    let seed = world.seed;
     world.heal();
     world.start_all();
     // A leader that was cut off serves until it notices.
@@ -141,11 +155,4 @@ fn storm(seed: u64, reconfiguring: bool, masters: bool) -> usize {
     if number("QUORUM_SEED").is_some() {
         println!("{} transactions, {} leaders, packets by type {:?}", want.len(), world.leaders.len(), world.sent);
     }
-    if masters && !reconfiguring {
-        let through = (1..=voters).filter(|&id| Some(id) != world.leader());
-        let through: usize = through.map(|id| world.peer(id).report(world.time()).synced_observers).sum();
-        let direct = world.peer(leader).report(world.time()).synced_observers;
-        assert_eq!(through + direct, observers as usize, "seed {seed}");
-    }
-    world.reconfigured
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pipeline::Now;
 use proto::request::Reconfig;
 use proto::{Encode, Millis, Op, SessionId, Sid, Txn, TxnHeader, Xid, Zxid};
-use quorum::effect::{Effect, LinkId, Port, Ticket};
+use quorum::effect::{Effect, Inquiry, LinkId, Port, Ticket};
 use quorum::packet::{Packet, kind};
 use quorum::peer::{HandOver, Peer, PeerSettings, Phase};
 use quorum::replica::{Forwarded, Payload, Replica};
@@ -39,6 +39,12 @@ pub struct Member {
     pub replica: Memory,
     /// When the disk is done with what it has now.
     disk_at: Option<(i64, usize)>,
+    /// What the oracle says here; `None`: it does not answer.
+    pub oracle: Option<bool>,
+    /// It said so when it was last asked.
+    granted: bool,
+    /// When its answer to which question comes.
+    oracle_at: Option<(i64, Inquiry)>,
     /// Syncs under way: what was final in the ensemble when each was asked for.
     syncs: VecDeque<Zxid>,
     /// Told events that were looked at.
@@ -128,6 +134,9 @@ impl World {
                 peer: None,
                 replica: Memory::new(),
                 disk_at: None,
+                oracle: Some(false),
+                granted: false,
+                oracle_at: None,
                 syncs: VecDeque::new(),
                 seen: 0,
                 shown: Zxid::ZERO,
@@ -201,7 +210,11 @@ impl World {
         if member.peer.take().is_none() {
             return;
         }
+        if self.trace {
+            eprintln!("{} {sid} CRASH", self.now);
+        }
         member.disk_at = None;
+        member.oracle_at = None;
         member.syncs.clear();
         let volatile = member.replica.log.len() - member.replica.durable_len;
         let more = self.dice.below(volatile as u64 + 1) as usize;
@@ -396,6 +409,7 @@ impl World {
             Nothing,
             Deadline(Sid),
             Disk(Sid),
+            Oracle(Sid),
             Bytes(LinkId),
             End(LinkId),
             Attempt(usize),
@@ -412,6 +426,9 @@ impl World {
             }
             if let Some((at, _)) = member.disk_at {
                 consider(at, Next::Disk(sid));
+            }
+            if let Some((at, _)) = member.oracle_at {
+                consider(at, Next::Oracle(sid));
             }
         }
         for (&id, link) in &self.links {
@@ -439,6 +456,14 @@ impl World {
                 // It may have been cut meanwhile.
                 member.replica.durable_len = member.replica.durable_len.max(length.min(member.replica.log.len()));
                 self.call(sid, |peer, replica| peer.durable(replica.durable(), replica, now));
+            }
+            Next::Oracle(sid) => {
+                let member = self.members.get_mut(&sid).unwrap();
+                let (_, question) = member.oracle_at.take().expect("it was waited for");
+                if let Some(yes) = member.oracle {
+                    member.granted = yes;
+                    self.call(sid, |peer, replica| peer.oracle_says(question, yes, replica, now));
+                }
             }
             Next::Bytes(id) => self.deliver(id),
             Next::End(id) => {
@@ -580,6 +605,9 @@ impl World {
                 }
                 self.hang_up(link);
             }
+            Effect::AskOracle(question) => {
+                self.members.get_mut(&sid).unwrap().oracle_at = Some((self.now + delay, question));
+            }
         }
     }
 
@@ -629,6 +657,9 @@ impl World {
         let told = member.replica.told[member.seen..].to_vec();
         member.seen = member.replica.told.len();
         for event in told {
+            if self.trace {
+                eprintln!("{} {sid} TOLD {event:?}", self.now);
+            }
             match event {
                 Told::Lead(epoch) => {
                     let other = *self.leaders.entry(epoch).or_insert(sid);
@@ -696,7 +727,10 @@ impl World {
                     let votes = holders.contains(&sid) && next.is_none();
                     assert!(leads || votes, "seed {seed}: {sid} takes {} for final before its leader", have.0);
                     let views = std::iter::once(&self.view_in_force).chain(next);
-                    let enough = views.into_iter().all(|view| view.verifier().is_quorum(&holders));
+                    let enough = views.into_iter().all(|view| {
+                        let alone = view.is_one_of_two(sid) && member.granted && holders.contains(&sid);
+                        alone || view.verifier().is_quorum(&holders)
+                    });
                     let voters = self.view_in_force.voters();
                     let also = next.map(QuorumView::voters);
                     assert!(

@@ -489,3 +489,56 @@ fn leadership_is_handed_over_on_command() {
         server.stop();
     }
 }
+
+/// The story: of two members with an oracle each, the leader goes on alone when its oracle says 1, and ends when it says 0; the follower serves
+/// nobody when the leader is killed, until its own oracle says 1; who comes back joins.
+#[test]
+fn one_of_two_members_serves_without_the_other_if_its_oracle_says_so() {
+    let dir = directory();
+    let lines: String = three_lines().split_inclusive('\n').take(2).collect();
+    let oracle = |at: usize| dir.path().join(format!("oracle{at}"));
+    let says = |at: usize, text: &str| std::fs::write(oracle(at), text).expect("written");
+    let launch =
+        |at: usize| member(dir.path(), &(at + 1).to_string(), &format!("{lines}oraclePath={}\n", oracle(at).display()));
+    // The second has no file yet: that is a no.
+    says(0, "0\n");
+    let mut servers = vec![start(&launch(0)), start(&launch(1))];
+    until("both serve", || servers.iter().all(|server| mode(server).is_some()));
+    let first = servers.iter().position(leads).expect("one leads");
+    let other = 1 - first;
+    let mut session = servers[first].session();
+    session.create("/kept", b"", 0).expect("created");
+    says(first, "1");
+    servers.remove(other).kill();
+    for version in 0..20 {
+        session.set("/kept", b"alone", version).expect("set by the same leader");
+    }
+    assert!(leads(&servers[0]));
+    let writes: i64 = servers[0].metric("proposal_count");
+    assert!(writes >= 22, "{writes} proposals: it never stopped leading");
+    std::fs::remove_file(oracle(first)).expect("removed");
+    servers[0].log.wait_for("cannot be read, which counts as a no");
+    until("the leader serves nobody", || mode(&servers[0]).is_none());
+    says(first, "0");
+
+    servers.insert(other, start(&launch(other)));
+    says(other, "0");
+    until("both serve", || servers.iter().all(|server| mode(server).is_some()));
+    let first = servers.iter().position(leads).expect("one leads");
+    let other = 1 - first;
+    servers.remove(first).kill();
+    until("the follower serves nobody", || mode(&servers[0]).is_none());
+    servers[0].log.wait_for("no longer learning");
+    says(other, "1");
+    until("the follower leads", || leads(&servers[0]));
+    let mut session = servers[0].session();
+    session.set("/kept", b"by the other", 20).expect("set");
+    servers.insert(first, start(&launch(first)));
+    until("both serve", || servers.iter().all(|server| mode(server).is_some()));
+    assert!(leads(&servers[other]));
+    let mut session = servers[first].session();
+    session.set("/kept", b"by both", 21).expect("set");
+    for server in servers {
+        server.stop();
+    }
+}
