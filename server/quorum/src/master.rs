@@ -156,8 +156,9 @@ impl Learner {
         if self.feed.is_some() {
             return Err(Broken::Moment { kind: kind::ACK, moment: "the history was still on its way" });
         }
-        if packet.zxid != wanted && packet.zxid > self.history_end && packet.zxid <= self.sent {
-            // ZooKeeper 3.8 logs what was proposed behind the history at once, and its acknowledgements of that may come first.
+        if packet.zxid.counter() != 0 && packet.zxid <= self.sent {
+            // ZooKeeper before 3.9.2 logs the history as it does proposals, and 3.8 what was proposed behind it as well. Its log's
+            // thread acknowledges each of them, and may be first.
             self.acked = self.acked.max(packet.zxid);
             return Ok(());
         }

@@ -200,6 +200,21 @@ fn commits_between_newleader_and_uptodate_come_behind_uptodate() {
     assert_eq!(scene.acks(2, second), ["COMMIT 0x200000002"]);
 }
 
+/// ZooKeeper before 3.9.2 acknowledges each transaction of a DIFF as well, and that may come ahead of NEWLEADER's.
+#[test]
+fn a_learner_may_acknowledge_its_history_one_by_one_ahead_of_newleader() {
+    let mut scene = scene(Memory::with(&[zxid(1, 1), zxid(1, 2), zxid(1, 3)]));
+    scene.comes(1, 1);
+    scene.promises(1, 1, zxid(1, 1));
+    assert_eq!(scene.acks(1, zxid(1, 2)), [""; 0]);
+    assert_eq!(scene.acks(1, zxid(2, 0)), ["UPTODATE -1"]);
+    assert_eq!(scene.acks(1, zxid(1, 3)), [""; 0]);
+    // That is no vote for what comes then.
+    scene.proposes();
+    scene.syncs_its_log();
+    assert_eq!(scene.replica.final_to, zxid(2, 0));
+}
+
 #[test]
 fn acknowledgements_are_cumulative_and_never_of_what_was_not_proposed() {
     let mut scene = Scene::serving();
