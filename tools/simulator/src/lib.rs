@@ -10,6 +10,7 @@
 pub mod agenda;
 pub mod client;
 pub mod dice;
+pub mod java;
 pub mod ledger;
 pub mod network;
 pub mod node;

@@ -33,6 +33,7 @@ use wal::{Log, LogOptions, LogWrite, format};
 
 use crate::agenda::{MS, Micros};
 use crate::dice::Dice;
+use crate::java;
 use crate::network::{End, Port};
 
 /// Where the log is.
@@ -59,6 +60,8 @@ pub enum Wake {
     Snapshot,
     /// The shards look at the clock.
     Tick,
+    /// Of what Java's habits keep back, something is due.
+    Habits,
 }
 
 /// What the world does for a node.
@@ -143,6 +146,8 @@ pub struct NodeSettings {
     pub read_only_mode: bool,
     /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`
     pub local_sessions: LocalSessions,
+    /// It has Java's habits.
+    pub java: bool,
 }
 
 /// The name of a member's machine.
@@ -185,6 +190,8 @@ pub struct SeenNow {
     pub shown: Option<Zxid>,
     /// Some time has passed: its trees are to be looked at as a whole.
     pub ticked: bool,
+    /// What Java's habits have changed.
+    pub java: java::Done,
 }
 
 /// See the module's page.
@@ -219,6 +226,8 @@ pub struct Node {
     /// Groups that are on the disk in files whose name is not durable yet.
     unnamed: BTreeMap<SegmentId, Option<Zxid>>,
     forgotten: BTreeSet<u64>,
+    /// Of Java's.
+    habits: Option<java::Habits>,
     /// The history as it was seen last, and its end.
     known: VecDeque<(Zxid, Arc<[u8]>)>,
     known_last: Zxid,
@@ -409,6 +418,7 @@ impl Node {
             began_from,
             unnamed: BTreeMap::new(),
             forgotten: BTreeSet::new(),
+            habits: settings.java.then(|| java::Habits::new(Dice::new(seed, 0x1A7A))),
             known: VecDeque::new(),
             known_last: last,
         };
@@ -461,6 +471,8 @@ impl Node {
             Wake::Name => self.work(true),
             Wake::Background => self.work(false),
             Wake::Snapshot => self.snapshot(),
+            // Behind every step they are asked.
+            Wake::Habits => {}
             Wake::Tick => {
                 self.seen.ticked = true;
                 for shard in &mut self.shards {
@@ -503,6 +515,10 @@ impl Node {
 
     /// An operator wants another member to lead.
     pub fn hand_over(&mut self) -> Option<HandOver> {
+        if self.habits.is_some() {
+            // Java's have no word for it.
+            return None;
+        }
         let outcome = self.stage.hand_over(self.now);
         self.peer_called();
         outcome
@@ -535,8 +551,20 @@ impl Node {
                 self.forgotten.insert(ticket.0);
                 return;
             }
-            PeerEffect::Send { link, bytes } => Act::Send(End(link.0), bytes),
-            PeerEffect::Close(link) => Act::Close(End(link.0)),
+            PeerEffect::Send { link, bytes } => {
+                let end = End(link.0);
+                let said = match &mut self.habits {
+                    Some(habits) => habits.says(end, bytes, &self.stage, self.at),
+                    None => bytes,
+                };
+                return self.send(end, said);
+            }
+            PeerEffect::Close(link) => {
+                let end = End(link.0);
+                let rest = self.habits.as_mut().map(|habits| habits.closed(end));
+                self.send(end, rest.unwrap_or_default());
+                Act::Close(end)
+            }
             // No simulated member has an observerMasterPort.
             PeerEffect::Listen(_) => return,
             PeerEffect::AskOracle(_) => unreachable!("simulated ensembles have no oracle"),
@@ -544,9 +572,28 @@ impl Node {
         self.acts.push(act);
     }
 
+    fn send(&mut self, end: End, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.acts.push(Act::Send(end, bytes));
+        }
+    }
+
+    /// What Java's habits have kept back.
+    fn look_at_habits(&mut self) {
+        let Some(habits) = &mut self.habits else { return };
+        let (said, due) = habits.look(&mut self.stage, self.at);
+        said.into_iter().for_each(|(end, bytes)| self.send(end, bytes));
+        if let Some(due) = due {
+            self.later(due.saturating_sub(self.at).max(1), Wake::Habits);
+        }
+    }
+
     /// A peer connected.
     pub fn peer_accepted(&mut self, port: Port, end: End) {
         let port = if port == Port::Election { PeerPort::Election } else { PeerPort::Quorum };
+        if let Some(habits) = self.habits.as_mut().filter(|_| port == PeerPort::Quorum) {
+            habits.accepted(end);
+        }
         self.stage.peer_accepted(port, LinkId(end.0), self.now);
         self.peer_called();
     }
@@ -556,6 +603,10 @@ impl Node {
         if self.forgotten.remove(&ticket) {
             self.acts.push(Act::Close(end));
             return;
+        }
+        // Tickets of the quorum port are odd.
+        if let Some(habits) = self.habits.as_mut().filter(|_| ticket % 2 == 1) {
+            habits.connected(end);
         }
         self.stage.peer_connected(Ticket(ticket), LinkId(end.0), self.now);
         self.peer_called();
@@ -571,12 +622,21 @@ impl Node {
 
     /// Bytes came from a peer.
     pub fn peer_received(&mut self, end: End, bytes: &[u8]) {
-        self.stage.peer_received(LinkId(end.0), bytes, self.now);
+        match &mut self.habits {
+            Some(habits) => {
+                let heard = habits.hears(end, bytes, &mut self.stage);
+                self.stage.peer_received(LinkId(end.0), &heard, self.now);
+            }
+            None => self.stage.peer_received(LinkId(end.0), bytes, self.now),
+        }
         self.peer_called();
     }
 
     /// A peer's connection is over.
     pub fn peer_closed(&mut self, end: End) {
+        if let Some(habits) = &mut self.habits {
+            habits.closed(end);
+        }
         self.stage.peer_closed(LinkId(end.0), self.now);
         self.peer_called();
     }
@@ -712,6 +772,7 @@ impl Node {
                 Effect::Peer(effect) => self.peer_effect(effect),
             }
         }
+        self.look_at_habits();
         if let Some(why) = self.stage.peer_failed() {
             self.failed.get_or_insert(why);
         }
@@ -794,6 +855,7 @@ impl Node {
     /// What the last step has shown.
     pub fn take_seen(&mut self) -> SeenNow {
         let mut seen = std::mem::take(&mut self.seen);
+        seen.java = self.habits.as_mut().map(java::Habits::take_done).unwrap_or_default();
         let committed = Zxid(self.gauges.zxid.load(Relaxed));
         match self.stage.peer().map(Peer::state) {
             None => seen.shown = Some(committed),

@@ -5,6 +5,7 @@ use member::LocalSessions;
 use crate::agenda::{MS, Micros, SECOND};
 use crate::client::{ClientSettings, Habits};
 use crate::dice::Dice;
+use crate::java;
 use crate::network::Weather;
 use crate::node::host_name;
 use crate::operations::Operations;
@@ -120,6 +121,8 @@ pub struct Plan {
     pub dead_at_end: usize,
     /// What operators do.
     pub operations: Operations,
+    /// Members with Java's habits, by their numbers from zero.
+    pub java: Vec<usize>,
 }
 
 impl Plan {
@@ -160,6 +163,7 @@ impl Plan {
             _ => LocalSessions::Off,
         };
         let habits = Habits { lasting_watches: kinds.once_in(2), rights: kinds.once_in(3), local_sessions };
+        let java = java::members(seed, voters + observers);
         let mut plan = Plan {
             seed,
             habits,
@@ -180,7 +184,8 @@ impl Plan {
             fault_pause: *dice.pick(&[300 * MS, SECOND, 3 * SECOND]),
             mix: FaultMix(mix),
             history_max: *dice.pick(&[64, 64, 200, 500]),
-            force_snapshot_sync: dice.once_in(12),
+            // Java's snapshots are what matters most of it.
+            force_snapshot_sync: dice.once_in(if java.is_empty() { 12 } else { 3 }),
             leader_serves: voters == 1 || !dice.once_in(12),
             read_only_mode: seed.is_multiple_of(2),
             dead_at_end: if dice.once_in(3) {
@@ -189,6 +194,7 @@ impl Plan {
                 0
             },
             operations: Operations::default(),
+            java,
         };
         plan.operations = Operations::new(seed, plan.members(), plan.faults_end);
         if plan.operations.outage_max.is_some() {
@@ -203,6 +209,7 @@ impl Plan {
         plan.mix.0.iter_mut().for_each(|(_, weight)| *weight = 0);
         plan.dead_at_end = 0;
         plan.operations = Operations::default();
+        plan.java = Vec::new();
         plan
     }
 

@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 
-use proto::{Decode, JuteError, Reader};
+use proto::{JuteError, Reader};
+
+use crate::java::fuzzy;
 
 /// What one message says, in short.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,12 +117,15 @@ impl Sniffer {
                 Mode::Hello => hello(&mut r),
                 Mode::Votes => vote(&mut r),
                 Mode::Packets => packet(&mut r),
-                Mode::Snapshot => snapshot(&mut r, self.bytes.len()),
+                Mode::Snapshot => fuzzy::length(&self.bytes).map(Said::Snapshot),
             };
             match read {
                 Ok(one) => {
-                    let left = r.rest().len();
-                    self.bytes.drain(..self.bytes.len() - left);
+                    let size = match one {
+                        Said::Snapshot(size) => size,
+                        _ => self.bytes.len() - r.rest().len(),
+                    };
+                    self.bytes.drain(..size);
                     self.mode = match (self.mode, &one) {
                         (Mode::Hello, _) => Mode::Votes,
                         (_, Said::Packet(15, ..)) => Mode::Snapshot,
@@ -160,35 +165,6 @@ fn packet(r: &mut Reader<'_>) -> Result<Said, JuteError> {
     Ok(Said::Packet(kind, zxid, data))
 }
 
-/// The body of a snapshot (disk-formats.md §6), and the word behind it.
-fn snapshot(r: &mut Reader<'_>, length: usize) -> Result<Said, JuteError> {
-    for _ in 0..r.int()? {
-        _ = (r.long()?, r.int()?);
-    }
-    for _ in 0..r.int()? {
-        _ = r.long()?;
-        for _ in 0..r.int()?.max(0) {
-            _ = proto::Acl::decode(r)?;
-        }
-    }
-    loop {
-        let path = r.string()?;
-        if path == "/" {
-            break;
-        }
-        _ = (r.buffer()?, r.long()?);
-        // A stat as stored: six longs, three ints.
-        for _ in 0..6 {
-            _ = r.long()?;
-        }
-        for _ in 0..3 {
-            _ = r.int()?;
-        }
-    }
-    _ = r.string()?;
-    Ok(Said::Snapshot(length - r.rest().len()))
-}
-
 /// What has been said on one quorum link: both directions, and what follows from it.
 #[derive(Debug)]
 pub struct Conversation {
@@ -214,6 +190,10 @@ pub struct Speaker {
     pub durable: i64,
     /// Accepted and current epoch.
     pub epochs: (i64, i64),
+    /// It speaks as Java's members do.
+    pub java: bool,
+    /// It speaks to one that does.
+    pub to_java: bool,
 }
 
 impl Default for Conversation {
@@ -237,15 +217,18 @@ impl Conversation {
         let said = self.sides[usize::from(leads)].read(bytes)?;
         for one in &said {
             if let Said::Packet(kind, zxid, data) = one {
-                let fine =
-                    if leads { self.leader(*kind, *zxid, data.is_some()) } else { self.learner(*kind, *zxid, speaker) };
+                let fine = if leads {
+                    self.leader(*kind, *zxid, data.is_some(), speaker)
+                } else {
+                    self.learner(*kind, *zxid, speaker)
+                };
                 fine.map_err(|rule| format!("{one}: {rule}"))?;
             }
         }
         Ok(said)
     }
 
-    fn leader(&mut self, kind: i32, zxid: i64, data: bool) -> Result<(), &'static str> {
+    fn leader(&mut self, kind: i32, zxid: i64, data: bool, speaker: &Speaker) -> Result<(), &'static str> {
         let rule = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(rule) };
         match kind {
             17 => {
@@ -261,11 +244,12 @@ impl Conversation {
                 if kind == 2 {
                     self.open.push_back(zxid);
                 } else {
-                    rule(self.synced, "an INFORM stands behind NEWLEADER")?;
+                    rule(self.synced || speaker.java, "an INFORM stands behind NEWLEADER")?;
                 }
             }
             4 => rule(self.open.pop_front() == Some(zxid), "a COMMIT is for the oldest open proposal")?,
             CASTING => {
+                rule(!speaker.java && !speaker.to_java, "Java knows no casting votes")?;
                 rule(
                     self.up && self.open.contains(&zxid),
                     "a vote is left to a learner that serves, for an open proposal",
@@ -294,7 +278,7 @@ impl Conversation {
                 rule(speaker.epochs.1 == zxid >> 32, "the epoch is durable before NEWLEADER is acknowledged")
             }
             3 => {
-                rule(zxid > self.acked, "acknowledgements grow")?;
+                rule(zxid > self.acked || speaker.java && zxid == self.acked, "acknowledgements grow")?;
                 self.acked = zxid;
                 rule(speaker.durable >= zxid, "nothing is acknowledged before it is durable")
             }

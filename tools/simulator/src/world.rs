@@ -20,6 +20,7 @@ use self::operator::{Operator, Order};
 use crate::agenda::{Agenda, MS, Micros, SECOND};
 use crate::client::{Client, Common, Want};
 use crate::dice::Dice;
+use crate::java;
 use crate::ledger::{Held, Ledger, Violation, hex, hold};
 use crate::network::{End, Network, Place, Port, Report};
 use crate::node::{Act, DiskFaults, Moved, Node, NodeSettings, Wake};
@@ -154,6 +155,12 @@ pub struct Counts {
     pub syncs: [u64; 3],
     /// Reigns.
     pub reigns: u64,
+    /// Runs with members that have Java's habits.
+    pub java_seeds: u64,
+    /// Reigns of such members.
+    pub java_reigns: u64,
+    /// What these habits have changed.
+    pub java: java::Done,
     /// Virtual time.
     pub micros: Micros,
     /// From the end of the faults until everybody was served.
@@ -205,6 +212,7 @@ impl Simulation {
                 leader_serves: plan.leader_serves,
                 read_only_mode: plan.read_only_mode,
                 local_sessions: plan.habits.local_sessions,
+                java: plan.java.contains(&number),
             };
             machines.push(Machine {
                 good_delay: plan.write_delay,
@@ -277,6 +285,7 @@ impl Simulation {
             counts.lasting_events += lasting;
         }
         counts.micros = self.now();
+        counts.java_seeds = u64::from(!self.plan.java.is_empty());
         counts.syncs = self.syncs;
         counts
     }
@@ -711,7 +720,14 @@ impl Simulation {
         }
         let said = match self.network.port(end) {
             Some(Port::Quorum) => {
-                let speaker = Speaker { durable: self.ledger.durable_of(node), epochs: self.machines[node].epochs };
+                let far = self.network.place(end.far());
+                let java = |node: usize| self.machines[node].settings.java;
+                let speaker = Speaker {
+                    durable: self.ledger.durable_of(node),
+                    epochs: self.machines[node].epochs,
+                    java: java(node),
+                    to_java: matches!(far, Some(Place::Node(far)) if java(far)),
+                };
                 self.talks.entry(end.connection()).or_default().hear(accepted, bytes, &speaker)
             }
             Some(Port::Election) if self.trace.is_some() => {
@@ -751,6 +767,7 @@ impl Simulation {
     fn observe(&mut self, node: usize, whole: bool) -> Held {
         let Some(member) = self.machines[node].node.as_mut() else { return Ok(()) };
         let seen = member.take_seen();
+        self.counts.java.add(seen.java);
         if self.plan.members() == 1 {
             for logged in seen.logged {
                 self.ledger.logged(node, logged.zxid, logged.payload.clone())?;
@@ -822,6 +839,7 @@ impl Simulation {
             if !before.is_some_and(|before| before.serving && before.phase == Phase::Leading) {
                 self.counts.reigns += 1;
                 self.reigns(node);
+                self.counts.java_reigns += u64::from(self.machines[node].settings.java);
             }
             self.ledger.leads(node, state.epoch)?;
         }
@@ -1355,6 +1373,9 @@ impl Counts {
         self.starts += other.starts;
         self.syncs.iter_mut().zip(other.syncs).for_each(|(sum, more)| *sum += more);
         self.reigns += other.reigns;
+        self.java_seeds += other.java_seeds;
+        self.java_reigns += other.java_reigns;
+        self.java.add(other.java);
         self.micros += other.micros;
         self.recovery = self.recovery.max(other.recovery);
     }
@@ -1385,7 +1406,9 @@ impl std::fmt::Display for Counts {
         for (kind, count) in &self.operations {
             write!(f, "{kind} {count} ")?;
         }
-        write!(f, "(longest outage of a restart {} ms); faults:", self.outage / MS)?;
+        write!(f, "(longest outage of a restart {} ms); ", self.outage / MS)?;
+        let (seeds, reigns) = (self.java_seeds, self.java_reigns);
+        write!(f, "{seeds} seeds with Java's habits: {reigns} reigns, {}; faults:", self.java)?;
         for (class, count) in &self.faults {
             write!(f, " {class} {count}")?;
         }
