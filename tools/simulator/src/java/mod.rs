@@ -64,7 +64,7 @@ impl Inside for WriteStage {
 
     fn cuts_below_an_epoch(&mut self, peer: Zxid) -> bool {
         let bound = if self.serves() { Replica::committed(self) } else { self.last_logged() };
-        let rules = Rules { force_snapshot: false, size_factor: 0.33 };
+        let rules = Rules { force_snapshot: false, size_factor: 0.33, alone_from: None };
         match sync::plan(self, peer, bound, &rules) {
             Plan::Trunc { txns, .. } => txns.first().is_some_and(|(zxid, _)| zxid.epoch() != peer.epoch()),
             _ => false,
