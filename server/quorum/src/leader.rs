@@ -343,7 +343,10 @@ impl Leader {
         // Before anybody is brought up to date: what it took for final by its own vote is then final here.
         self.commit_what_a_quorum_has(replica, now);
         if self.phase > Phase::Promise {
-            let waiting = self.learners.links(|learner| learner.stage == Stage::Promised);
+            // A follower that knows it by its own vote may have told an observer what is not known to be final here.
+            let known = if self.serving() { self.committed } else { Zxid::MAX };
+            let waits = |learner: &Learner| learner.stage == Stage::Promised && !learner.is_ahead_of(known);
+            let waiting = self.learners.links(waits);
             for link in waiting {
                 self.synchronise(link, replica, now);
             }

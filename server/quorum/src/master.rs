@@ -137,6 +137,13 @@ impl Learner {
             + self.feed.as_ref().map_or(0, |feed| feed.tail.len())
     }
 
+    /// An observer may have more of the master's epoch than the master knows to be final, if another master told it. What it has was final
+    /// already, so that this master will know it too: until then the observer waits, and does not go back behind what its clients have seen.
+    pub(crate) fn is_ahead_of(&self, final_to: Zxid) -> bool {
+        let end = self.history_end;
+        self.observer && end > final_to && end.epoch() == final_to.epoch() && end.counter() != 0
+    }
+
     /// LEADERINFO.
     pub(crate) fn put_leader_info(&mut self, epoch: i64, now: Now) {
         packet::put(&mut self.out, kind::LEADERINFO, Zxid(epoch << 32), Some(&PROTOCOL.to_be_bytes()));

@@ -172,10 +172,8 @@ impl Observers {
     /// Brings up to date whoever waits for it.
     fn advance(&mut self, replica: &mut impl Replica, now: Now) {
         let (epoch, final_to) = (self.epoch, self.final_to);
-        // What an observer has of this epoch somebody told it who knew it to be final. This follower will know it too: until then the
-        // observer is kept waiting, and does not go back behind what its clients have seen.
-        let is_ahead = |end: Zxid| end > final_to && end.counter() != 0 && i64::from(end.epoch()) == epoch;
-        let waiting = self.learners.links(|learner| learner.stage == Stage::Promised && !is_ahead(learner.history_end));
+        let waits = |learner: &Learner| learner.stage == Stage::Promised && !learner.is_ahead_of(final_to);
+        let waiting = self.learners.links(waits);
         for link in waiting {
             if self.learners.synchronise(link, final_to, replica, now) {
                 self.learners.feed(link, epoch, &self.view);
@@ -222,7 +220,9 @@ impl Master for Observers {
     fn took_over(&mut self, link: LinkId, packet: &Packet<'_>, now: Now) -> Kept {
         let Some(learner) = self.learners.get_mut(link) else { return Ok(()) };
         learner.took_over(packet, self.epoch)?;
-        learner.go_live(now);
+        if learner.stage == Stage::Synced {
+            learner.go_live(now);
+        }
         Ok(())
     }
 
@@ -251,3 +251,6 @@ impl Master for Observers {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

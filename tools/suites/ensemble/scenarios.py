@@ -15,7 +15,7 @@ import threading
 import time
 
 from harness.servers import ROOT, NotStarted, free_port
-from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, Conn, E, digest_id, i64, req, text
+from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, Conn, E, i64, req, text
 from members import TICK_MS, Ensemble
 from trees import agreed, files_agree
 from workload import Load
@@ -260,50 +260,49 @@ def masters(stage, layout):
         until(lambda: all(figure(sid, b"observer_master_id") in among for sid in observers), f"observers learn from {among}")
         until(lambda: sum(figure(sid, b"synced_observers") for sid in among) == len(observers), f"{among} count their observers")
 
-    def through(sid, alive=False):
-        """What clients of this observer ask for goes to the leader and comes back."""
-        c = e.connect(sid)
-        path = f"/through-{sid}-{c.session:x}"
-        assert c.do(req.create("/through")).err in (0, E.NODEEXISTS)
-        replies = c.burst(req.create(path, flags=EPHEMERAL), req.set_data(path, b"x"), req.get_data(path), req.sync("/"), req.get_ephemerals(path),
-                          req.create(path, b""), req.delete("/through", 7), req.exists(path))
-        assert [r.err for r in replies] == [0] * 5 + [E.NODEEXISTS, E.BADVERSION, 0] and replies[2].data == b"x", replies
-        other = e.connect(leader)
-        other.ok(req.set_data(path, b"y"))
-        assert c.burst(req.sync("/"), req.get_data(path))[1].data == b"y"
-        for at in (leader, sid):
-            c.drop()
-            c = e.connect(at, session=c.session, password=c.password, timeout=5 * TICK_MS)
-            assert c.ok(req.exists(path)).stat.owner == c.session
-        if alive:  # by pings alone
-            for _ in range(16):
-                c.do(req.ping())
-                assert c.is_silent(TICK / 2)
+    def through(pings=0):
+        """What clients of observers ask for goes to the leader and comes back; pings alone keep their sessions alive."""
+        root, other, conns = "/through-%d" % pings, e.connect(leader), {}
+        other.ok(req.create(root))
+        for sid in observers:
+            c, path = e.connect(sid), f"{root}/{sid}"
+            replies = c.burst(req.create(path, flags=EPHEMERAL), req.set_data(path, b"x"), req.get_data(path), req.sync("/"), req.get_ephemerals(path),
+                              req.create(path, b""), req.delete(root, 7), req.exists(path))
+            assert [r.err for r in replies] == [0] * 5 + [E.NODEEXISTS, E.BADVERSION, 0] and replies[2].data == b"x", replies
+            other.ok(req.set_data(path, b"y"))
+            assert c.burst(req.sync("/"), req.get_data(path))[1].data == b"y"
+            for at in (leader, sid):
+                c.drop()
+                c = e.connect(at, session=c.session, password=c.password, timeout=5 * TICK_MS)
+                assert c.ok(req.exists(path)).stat.owner == c.session
+            conns[path] = c
+        for c in list(conns.values()) * pings:
+            c.do(req.ping())
+            assert c.is_silent(TICK / 2 / len(conns))
+        for path, c in conns.items():
             assert other.ok(req.exists(path)).stat.owner == c.session
-        c.quit()
-        assert other.burst(req.sync("/"), req.exists(path))[1].err == E.NONODE
+            c.quit()
+            assert other.burst(req.sync("/"), req.exists(path))[1].err == E.NONODE
         other.quit()
 
     learn_from(*e.followers())
     assert figure(leader, b"synced_observers") == 0
-    for sid in observers:
-        through(sid, alive=True)
-    load = Load(e, seed=stage.seed, members=observers).start().progress(30)
+    through(pings=13)
+    load = Load(e, seed=stage.seed, members=observers).start().progress()
     for victim in e.followers():
         e.kill(victim)
         learn_from(*e.followers())
         e.wait()
-        load.progress(30)
+        load.progress()
         e.spawn(victim)
         e.wait()
     e.kill(leader)
     killed, leader = leader, e.wait()
-    load.progress(30)
+    load.progress()
     learn_from(*e.followers())
     e.spawn(killed)
     e.wait()
-    for sid in observers:
-        through(sid)
+    through()
     stage.judge(e, load)
 
 
@@ -805,11 +804,6 @@ def handover(stage, layout):
     stage.judge(e, load)
 
 
-def reconfiguration(joining=None, leaving=None):
-    """The request for these changes, whatever the configuration is."""
-    return req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()})
-
-
 def change(e, joining=None, leaving=None):
     """A reconfiguration, asked for until it is taken. Returns the configuration."""
     at = next(s for s in e.running if s != leaving)
@@ -817,7 +811,7 @@ def change(e, joining=None, leaving=None):
         reply = None
         try:
             c = e.connect(at)
-            reply = c.do(reconfiguration(joining, leaving))
+            reply = c.do(req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()}))
             c.drop()
         except (Closed, OSError, NotStarted):
             pass
@@ -869,40 +863,6 @@ def reconfig(stage, layout):
     e.wait()
     load.progress(30)
     stage.judge(e, load, without=[1])
-
-
-def permits(stage, layout):
-    """A reconfiguration needs WRITE on /zookeeper/config: the super user has it at every member, others when its ACL says so."""
-    props = {"zookeeper.DigestAuthenticationProvider.superDigest": digest_id("super", "secret")}
-    e = stage.ensemble(layout, cfg={"reconfigEnabled": "true"}, props=props)
-    e.form()
-    for m in e.members.values():
-        m.keeps_cfg = True
-
-    def session(sid, identity):
-        c = e.connect(sid)
-        if identity:
-            c.ok(req.auth("digest", identity))
-        return c
-
-    def may(sid, identity):
-        # A member's own line again changes nothing but the version, and its place for clients the first time.
-        c = session(sid, identity)
-        reply = c.do(reconfiguration(joining=e.line(1)))
-        c.quit()
-        assert reply.err in (0, E.NOAUTH), f"reconfig answered {reply.err}"
-        return reply.err == 0
-
-    for sid in e.members:
-        assert not may(sid, None) and not may(sid, b"bob:pw") and not may(sid, b"super:wrong"), f"anybody may reconfigure at {sid}"
-    for sid in e.members:
-        assert may(sid, b"super:secret"), f"the super user may not reconfigure at {sid}"
-    root = session(1, b"super:secret")
-    root.ok(req.set_acl("/zookeeper/config", [(2, "digest", digest_id("bob", "pw")), (1, "world", "anyone")]))
-    for sid in e.members:
-        assert may(sid, b"bob:pw") and not may(sid, None) and not may(sid, b"eve:pw"), f"the ACL does not count at {sid}"
-    root.quit()
-    stage.judge(e)
 
 
 def roles(stage, layout):
@@ -1142,7 +1102,6 @@ SCENARIOS = {
     "large": (large, [], ["RRR", "JRR", "RRJ", "JJR"]),
     "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
     "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
-    "permits": (permits, [], ["RRR", "RJR", "JRJ", "JJJ"]),
     "handover": (handover, ["RRR"], ["RRR", "JRR", "JJR", "RJRJR"]),
     "roles": (roles, ["RJRR"], ["RRRR", "RJRR", "JRJR", "RRRJ", "JJJJ"]),
     "ports": (ports, ["RRR"], ["RRR", "RJR", "JRJ", "JJJ"]),

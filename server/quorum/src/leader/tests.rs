@@ -319,6 +319,21 @@ fn observers_without_an_id_are_told_apart_and_get_what_is_final() {
 }
 
 #[test]
+fn an_observer_that_heard_of_something_before_this_leader_knew_it_to_be_final_waits_for_that() {
+    let mut scene = Scene::serving();
+    let (first, second) = (scene.proposes(), scene.proposes());
+    scene.syncs_its_log();
+    scene.leader.accepted(LinkId(4), at(0));
+    let greeting = scene.says(4, kind::OBSERVERINFO, zxid(2, 0), Some(&Scene::info(4)));
+    assert_eq!(greeting, ["LEADERINFO 0x200000000"]);
+    assert_eq!(scene.promises(4, -1, first), [""; 0], "it is not cut back");
+    scene.leader.received(LinkId(1), &packet(kind::ACK, first, None), &mut scene.replica, at(0));
+    assert_eq!(scene.heard(4), ["DIFF 0x200000001", "NEWLEADER 0x200000000"]);
+    scene.leader.received(LinkId(1), &packet(kind::ACK, second, None), &mut scene.replica, at(0));
+    assert_eq!(scene.heard(4), ["INFORM 0x200000002"]);
+}
+
+#[test]
 fn observers_beyond_the_limit_of_snapshots_are_sent_away_and_voters_never() {
     let mut scene = scene_with(Memory::with(&[zxid(1, 1)]), |settings| {
         settings.snap_syncs_max = 0;
