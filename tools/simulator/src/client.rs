@@ -218,9 +218,9 @@ impl Client {
         self
     }
 
-    /// Sessions that began as local ones, how many of them became the ensemble's, and events of watches that go on.
+    /// Events of watches that go on, sessions that began as local ones, and how many of these became the ensemble's.
     pub fn told_of(&self) -> [u64; 3] {
-        [self.standing.began, self.standing.upgraded, self.watching.lasting_events]
+        [self.watching.lasting_events, self.standing.began, self.standing.upgraded]
     }
 
     /// What it wants done, in order.

@@ -229,7 +229,8 @@ impl Plan {
     /// something is wrong it may wait for these, or stand still itself, as long as others bear with it.
     pub fn slack(&self) -> Micros {
         let well = self.mix.0.iter().all(|(_, weight)| *weight == 0);
-        (if well { 3 } else { 12 }) * self.tick_ms as Micros * MS
+        let late = if self.weather.late_once_in > 0 { self.weather.late } else { 0 };
+        (if well { 3 } else { 12 }) * self.tick_ms as Micros * MS + 4 * (late + self.weather.delay.1)
     }
 
     /// Members in all.

@@ -279,15 +279,17 @@ impl Simulation {
         counts.reads = self.clients.iter().map(|client| client.reads).sum();
         counts.events = self.clients.iter().map(|client| client.events).sum();
         counts.glances = self.clients.iter().map(|client| client.glances).sum();
-        for [local, upgraded, lasting] in self.clients.iter().map(Client::told_of) {
-            counts.local_sessions += local;
-            counts.upgrades += upgraded;
-            counts.lasting_events += lasting;
-        }
+        [counts.lasting_events, counts.local_sessions, counts.upgrades] = self.told_of();
         counts.micros = self.now();
         counts.java_seeds = u64::from(!self.plan.java.is_empty());
         counts.syncs = self.syncs;
         counts
+    }
+
+    /// Events of watches that go on, sessions that began as local ones, and how many of these became the ensemble's.
+    pub fn told_of(&self) -> [u64; 3] {
+        let all = self.clients.iter().map(Client::told_of);
+        all.fold([0; 3], |sum, one| std::array::from_fn(|at| sum[at] + one[at]))
     }
 
     /// Lines are wanted from now on.
@@ -1213,6 +1215,15 @@ impl Simulation {
     /// Clients ask for nothing new, or begin again.
     pub fn rest(&mut self, idle: bool) {
         self.clients.iter_mut().for_each(|client| client.idle = idle);
+    }
+
+    /// All clients give up their connections, and make others.
+    pub fn scatter(&mut self) {
+        for id in 0..self.clients.len() {
+            let now = self.now();
+            self.clients[id].leave(now);
+            self.client_wants(id);
+        }
     }
 
     /// A member that is down has followed a leader of this epoch, though nothing came of it.

@@ -1,5 +1,6 @@
 //! Ensembles under one seed: scenarios by name, seeds that once found something, and that a seed is a run.
 
+mod clients;
 mod java;
 mod operations;
 mod scenarios;
