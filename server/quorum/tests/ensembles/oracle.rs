@@ -6,15 +6,15 @@ use quorum::peer::Phase;
 use crate::storms;
 use crate::world::{World, view};
 
-fn two(seed: u64) -> World {
-    let mut world = World::new(seed, view(2, 0));
+fn two(seed: u64, observers: i64) -> World {
+    let mut world = World::new(seed, view(2, observers));
     world.settings.elector.oracle = true;
     world
 }
 
 /// Both serve, and the oracle says no to both.
 fn ready(seed: u64) -> World {
-    let mut world = two(seed);
+    let mut world = two(seed, 0);
     world.start_all();
     world.until("service", 10_000, World::everybody_serves);
     world
@@ -191,7 +191,8 @@ fn whatever_breaks_an_oracle_that_knows_loses_nothing() {
 
 /// Says after how many rounds one led alone.
 fn storm(seed: u64) -> usize {
-    let mut world = two(seed);
+    let all = 2 + seed % 2;
+    let mut world = two(seed, all as i64 - 2);
     world.disk_ms = [2, 10, 60][world.dice.below(3) as usize];
     world.delay_ms = [2, 15, 50][world.dice.below(3) as usize];
     world.trace = storms::number("QUORUM_TRACE").is_some();
@@ -202,12 +203,12 @@ fn storm(seed: u64) -> usize {
     let mut alone = 0;
     for _ in 0..60 + world.dice.below(60) {
         for _ in 0..world.dice.below(12) {
-            let id = 1 + world.dice.below(2) as i64;
+            let id = 1 + world.dice.below(all) as i64;
             world.write(id);
             let ms = world.dice.below(30) as i64;
             world.run(ms);
         }
-        let id = 1 + world.dice.below(2) as i64;
+        let id = 1 + world.dice.below(all) as i64;
         match world.dice.below(12) {
             0..=2 => world.crash(id),
             3..=5 => world.start_all(),
