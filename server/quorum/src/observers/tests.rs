@@ -331,3 +331,58 @@ fn an_observer_does_not_go_back_for_a_master_behind_it() {
         assert_eq!(replica.last_logged(), if stays && kind == kind::TRUNC { theirs } else { ours });
     }
 }
+
+#[test]
+fn nothing_that_observers_say_costs_the_follower_its_leader_or_shows_them_what_is_not_final() {
+    let likely = [kind::OBSERVERINFO, kind::ACKEPOCH, kind::ACK, kind::PING, kind::REQUEST, kind::REVALIDATE];
+    let (mut informed, mut sent_away) = (0, 0);
+    for seed in 0..1000 {
+        let mut noise = crate::script::Noise::new(seed);
+        let mut scene = scene();
+        let (mut proposed, mut committed) = (1, 1);
+        let mut links: Vec<LinkId> = Vec::new();
+        for step in 0..80 {
+            let link = links.get(noise.below(4) as usize).copied();
+            match (noise.below(10), link) {
+                (0, _) => {
+                    let link = LinkId(100 + step);
+                    links.insert(0, link);
+                    let last = zxid(6 + noise.below(2) as u32, noise.below(9) as u32);
+                    scene.joins(link, 4 + noise.below(3) as i64, last);
+                }
+                (1 | 2, Some(link)) => scene.observer(link, &packet(kind::ACK, zxid(7, 0), None)),
+                (3, Some(link)) => scene.observer(link, &noise.packet(&likely)),
+                (4, Some(link)) => scene.learner.observer_drained(link, 0, at(0)),
+                (5, Some(link)) => {
+                    scene.learner.observer_closed(link);
+                    links.retain(|other| *other != link);
+                }
+                (6, _) => scene.leader(&packet(kind::SYNC, Zxid(0), None)),
+                (7 | 8, _) if committed < proposed => {
+                    committed += 1;
+                    scene.commit(zxid(7, committed));
+                }
+                _ => {
+                    proposed += 1;
+                    scene.proposal(zxid(7, proposed));
+                }
+            }
+            scene.learner.flush(&mut scene.all);
+            scene.heard(LEADER);
+            for link in links.clone() {
+                for line in scene.heard(link) {
+                    if line == "closed" {
+                        links.retain(|other| *other != link);
+                        sent_away += 1;
+                    }
+                    let is_shown = ["INFORM", "COMMIT", "DIFF", "SNAP"].iter().any(|what| line.starts_with(what));
+                    let shown = line.rsplit_once("0x").filter(|_| is_shown);
+                    let shown = shown.map(|(_, digits)| i64::from_str_radix(digits, 16).unwrap());
+                    assert!(shown.is_none_or(|shown| shown <= zxid(7, committed).0), "seed {seed}: {line}");
+                    informed += usize::from(line.starts_with("INFORM"));
+                }
+            }
+        }
+    }
+    assert!(informed > 3000 && sent_away > 300, "{informed} transactions, {sent_away} sent away");
+}
