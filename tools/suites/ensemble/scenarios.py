@@ -15,7 +15,7 @@ import threading
 import time
 
 from harness.servers import ROOT, NotStarted, free_port
-from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, Conn, E, i64, req, text
+from harness.wire import EPHEMERAL, OP, SEQUENTIAL, Closed, Conn, E, digest_id, i64, req, text
 from members import TICK_MS, Ensemble
 from trees import agreed, files_agree
 from workload import Load
@@ -804,6 +804,11 @@ def handover(stage, layout):
     stage.judge(e, load)
 
 
+def reconfiguration(joining=None, leaving=None):
+    """The request for these changes, whatever the configuration is."""
+    return req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()})
+
+
 def change(e, joining=None, leaving=None):
     """A reconfiguration, asked for until it is taken. Returns the configuration."""
     at = next(s for s in e.running if s != leaving)
@@ -811,7 +816,7 @@ def change(e, joining=None, leaving=None):
         reply = None
         try:
             c = e.connect(at)
-            reply = c.do(req.raw(OP.reconfig, text(joining) + text(leaving) + text(None) + i64(-1), lambda r: {"data": r.buf(), "stat": r.stat()}))
+            reply = c.do(reconfiguration(joining, leaving))
             c.drop()
         except (Closed, OSError, NotStarted):
             pass
@@ -863,6 +868,40 @@ def reconfig(stage, layout):
     e.wait()
     load.progress(30)
     stage.judge(e, load, without=[1])
+
+
+def permits(stage, layout):
+    """A reconfiguration needs WRITE on /zookeeper/config: the super user has it at every member, others when its ACL says so."""
+    props = {"zookeeper.DigestAuthenticationProvider.superDigest": digest_id("super", "secret")}
+    e = stage.ensemble(layout, cfg={"reconfigEnabled": "true"}, props=props)
+    e.form()
+    for m in e.members.values():
+        m.keeps_cfg = True
+
+    def session(sid, identity):
+        c = e.connect(sid)
+        if identity:
+            c.ok(req.auth("digest", identity))
+        return c
+
+    def may(sid, identity):
+        # A member's own line again changes nothing but the version, and its place for clients the first time.
+        c = session(sid, identity)
+        reply = c.do(reconfiguration(joining=e.line(1)))
+        c.quit()
+        assert reply.err in (0, E.NOAUTH), f"reconfig answered {reply.err}"
+        return reply.err == 0
+
+    for sid in e.members:
+        assert not may(sid, None) and not may(sid, b"bob:pw") and not may(sid, b"super:wrong"), f"anybody may reconfigure at {sid}"
+    for sid in e.members:
+        assert may(sid, b"super:secret"), f"the super user may not reconfigure at {sid}"
+    root = session(1, b"super:secret")
+    root.ok(req.set_acl("/zookeeper/config", [(2, "digest", digest_id("bob", "pw")), (1, "world", "anyone")]))
+    for sid in e.members:
+        assert may(sid, b"bob:pw") and not may(sid, None) and not may(sid, b"eve:pw"), f"the ACL does not count at {sid}"
+    root.quit()
+    stage.judge(e)
 
 
 def roles(stage, layout):
@@ -1102,6 +1141,7 @@ SCENARIOS = {
     "large": (large, [], ["RRR", "JRR", "RRJ", "JJR"]),
     "crowd": (crowd, ["JRR"], ["RRR", "JRR", "RRJ", "JJR"]),
     "reconfig": (reconfig, ["RRJR"], ["RRRR", "JJRJ", "RRJR", "JRJR", "JJJJ"]),
+    "permits": (permits, [], ["RRR", "RJR", "JRJ", "JJJ"]),
     "handover": (handover, ["RRR"], ["RRR", "JRR", "JJR", "RJRJR"]),
     "roles": (roles, ["RJRR"], ["RRRR", "RJRR", "JRJR", "RRRJ", "JJJJ"]),
     "ports": (ports, ["RRR"], ["RRR", "RJR", "JRJ", "JJJ"]),

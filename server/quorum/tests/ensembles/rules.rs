@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proto::{Sid, Zxid};
 use quorum::peer::{HandOver, Phase};
+use quorum::view::QuorumView;
 
 use crate::world::{World, view};
 
@@ -425,6 +426,44 @@ fn leadership_is_handed_to_the_best_of_the_others_with_everything_that_was_propo
         let before = world.chosen.len();
         assert!(world.write(5));
         world.until("a write", 1_000, |world| world.chosen.len() > before);
+    }
+}
+
+/// In a hierarchy the greatest id may have no weight, and a quorum is one of groups.
+#[test]
+fn leadership_is_handed_to_a_voter_with_weight_that_has_a_quorum_of_groups() {
+    let lines: String = (1..=6).map(|id| format!("server.{id}=10.0.0.{id}:2888:3888:participant\n")).collect();
+    let groups = "group.1=1:2\ngroup.2=3:4\ngroup.3=5:6\nweight.6=0\nweight.4=0\nversion=0";
+    for seed in 0..20 {
+        let view = QuorumView::parse(&format!("{lines}{groups}")).unwrap();
+        let mut world = World::new(seed, view);
+        world.disk_ms = 1 + seed % 7;
+        world.start_all();
+        world.until("service", 10_000, World::everybody_serves);
+        assert_eq!(world.leader(), Some(5), "6 has no weight");
+        for id in [5, 6, 1, 4, 5] {
+            assert!(world.write(id));
+        }
+        assert_eq!(world.hand_over(5), Some(HandOver::To(Sid(3))), "4 has no weight either");
+        world.until("the next leader", 1_000, |world| world.leader() == Some(3));
+        world.until("service", 2_000, World::everybody_serves);
+        assert!(world.chosen.len() >= 2);
+        // Without the whole third group the first and the second are a quorum, and 2 comes before 1.
+        assert!(world.write(3));
+        world.crash(5);
+        world.crash(6);
+        world.run(50);
+        assert_eq!(world.hand_over(3), Some(HandOver::To(Sid(2))));
+        world.until("the next leader", 1_000, |world| world.leader() == Some(2));
+        let before = world.chosen.len();
+        assert!(world.write(2));
+        world.until("a write", 1_000, |world| world.chosen.len() > before);
+        // Half of the first group's weight is not enough, and nobody is left who could be asked.
+        world.crash(1);
+        world.until("the end of service", 1_000, |world| world.leader().is_none());
+        assert_eq!(world.hand_over(2), Some(HandOver::NotLeading(None)));
+        world.start_all();
+        world.until("service", 10_000, |world| world.everybody_serves() && world.leader().is_some());
     }
 }
 

@@ -542,3 +542,34 @@ fn one_of_two_members_serves_without_the_other_if_its_oracle_says_so() {
         server.stop();
     }
 }
+
+/// The super user may reconfigure, whichever member it asks; nobody else may.
+#[test]
+fn only_the_super_user_may_reconfigure_unless_an_acl_says_otherwise() {
+    let dir = directory();
+    let three = three_lines();
+    let lines = format!("{three}reconfigEnabled=true\n");
+    let digest = "super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
+    let launch = |id| {
+        member(dir.path(), id, &lines).arg(format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={digest}"))
+    };
+    let servers = [start(&launch("1")), start(&launch("2")), start(&launch("3"))];
+    until("all serve", || servers.iter().all(|server| mode(server).is_some()));
+    let leader = servers.iter().find(|server| leads(server)).expect("one leads");
+    until("both follow", || leader.metric("synced_followers") == 2);
+    // Its own line once more: nothing moves.
+    let line = three.lines().next().expect("a line");
+    let asked = format!("{line}:participant;127.0.0.1:{}", servers[0].addr.port());
+    let request = Request::Reconfig { joining: Some(&asked), leaving: None, members: None, from_config: -1 };
+    for server in &servers {
+        let mut session = server.session();
+        assert_eq!(session.ask(&request).expect_err("a stranger").code(), Some(Code::NoAuth));
+        for other in [&b"bob:secret"[..], b"super:wrong"] {
+            session.ask(&Request::Auth("digest", other)).expect("an identity like any other");
+            assert_eq!(session.ask(&request).expect_err("not the super user").code(), Some(Code::NoAuth));
+        }
+        session.ask(&Request::Auth("digest", b"super:secret")).expect("accepted");
+        session.ask(&request).expect("the super user may");
+    }
+    servers.into_iter().for_each(Server::stop);
+}
