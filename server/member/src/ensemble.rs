@@ -567,7 +567,7 @@ impl WriteStage {
                     body: request.body.into(),
                 };
                 if op == Op::Reconfig {
-                    self.plan_reconfig(&request.body);
+                    self.plan_reconfig(&request.body, now);
                 }
                 let may_be_local = self.may_be_local(session);
                 let mut sink = Sink::new(&mut self.log, &mut self.ensemble);
@@ -635,7 +635,9 @@ impl WriteStage {
     }
 
     /// A request to change the ensemble comes next: the peer says what becomes of it.
-    pub(crate) fn plan_reconfig(&mut self, body: &[u8]) {
+    pub(crate) fn plan_reconfig(&mut self, body: &[u8], now: Now) {
+        // One that was made in this round is under way.
+        self.hand_on(now);
         let Some(ensemble) = self.ensemble.as_deref_mut() else { return };
         let Some(peer) = ensemble.peer.as_deref() else { return };
         if let Ok(asked) = Reconfig::decode(&mut Reader::new(body)) {

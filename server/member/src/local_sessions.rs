@@ -124,7 +124,7 @@ impl WriteStage {
         if self.orders() {
             self.snapshots.txns += 1;
             if request.op == Op::Reconfig {
-                self.plan_reconfig(&request.body);
+                self.plan_reconfig(&request.body, now);
             }
             let mut sink = Sink::new(&mut self.log, &mut self.ensemble);
             self.sequencer.write_locally(&request, Code::EphemeralOnLocalSession, now, &mut sink);

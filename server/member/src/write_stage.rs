@@ -456,7 +456,7 @@ impl WriteStage {
                 self.snapshots.txns += 1;
                 let closes = request.op == proto::Op::CloseSession;
                 if request.op == proto::Op::Reconfig {
-                    self.plan_reconfig(&request.body);
+                    self.plan_reconfig(&request.body, now);
                 }
                 let mut log = Sink::new(&mut self.log, &mut self.ensemble);
                 self.sequencer.write(&request, now, &mut log);

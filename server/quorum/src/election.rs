@@ -13,6 +13,9 @@ use proto::{Millis, Sid, Zxid};
 
 use crate::view::QuorumView;
 
+/// For whom a server votes that does not stand itself and has heard of nobody.
+const NOBODY: Sid = Sid(i64::MIN);
+
 /// What a server does, as elections see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ServerState {
@@ -123,7 +126,7 @@ pub struct Election {
 impl Election {
     /// Not yet looking, and with nothing to tell.
     pub fn new(id: Sid, finalize_wait_ms: i64, committed: Arc<QuorumView>) -> Election {
-        let nobody = Vote { leader: Sid(i64::MIN), zxid: Zxid(i64::MIN), election_epoch: 0, peer_epoch: i64::MIN };
+        let nobody = Vote { leader: NOBODY, zxid: Zxid(i64::MIN), election_epoch: 0, peer_epoch: i64::MIN };
         Election {
             id,
             finalize_wait_ms,
@@ -173,7 +176,7 @@ impl Election {
             Vote { leader, zxid, election_epoch: 0, peer_epoch }
         } else {
             // It can never win, but it learns who does.
-            Vote { leader: Sid(i64::MIN), zxid: Zxid(i64::MIN), election_epoch: 0, peer_epoch: i64::MIN }
+            Vote { leader: NOBODY, zxid: Zxid(i64::MIN), election_epoch: 0, peer_epoch: i64::MIN }
         };
         self.outside.clear();
         self.absent.clear();
@@ -359,6 +362,12 @@ impl Election {
         let mut reaction = Reaction { broadcast: false, reply: vote.election_epoch < self.clock };
         // A database that was never initialised neither elects nor is elected.
         let uninitialised = Zxid(-1);
+        if vote.leader == NOBODY && vote.election_epoch > self.clock {
+            // It is to be a voter and does not know that yet. In its later round it would not count what is voted in this one, and its vote may
+            // be needed.
+            self.begin_round(vote.election_epoch, self.initial);
+            return Reaction { broadcast: true, reply: false };
+        }
         if reaction.reply
             || !self.is_voter(vote.leader)
             || self.initial.zxid == uninitialised
@@ -869,6 +878,25 @@ mod tests {
         let mut election = Election::new(Sid(3), 200, next.clone());
         election.set_view(next, Some(view(&servers(3))));
         assert_eq!(election.voters().len(), 3, "an older one is not a next one");
+    }
+
+    /// Found in the simulator: the old members, whose power had failed, were in an earlier round than the new ones, who had not heard that they
+    /// were to vote. Nobody's vote counted for anybody, for ever.
+    #[test]
+    fn who_does_not_know_yet_that_it_is_to_vote_takes_others_to_its_round() {
+        let least = i64::MIN;
+        let next = view("server.3=h3:1:2\nserver.4=h4:1:2\nserver.5=h5:1:2\nversion=7");
+        let mut old = Election::new(Sid(3), 200, view(&servers(3)));
+        old.set_view(view(&servers(3)), Some(next));
+        old.look(Zxid(7), 1, START);
+        assert_eq!(old.heard(Sid(4), looks(vote(least, least, 5, least)), START), BROADCAST);
+        assert_eq!(old.ballot(), Some(looks(vote(3, 7, 5, 1))), "its vote is its own still");
+        assert!(!old.heard(Sid(4), looks(vote(least, least, 5, least)), START).broadcast, "once");
+        for sid in [1, 2, 4] {
+            old.heard(Sid(sid), looks(vote(3, 7, 5, 1)), START);
+        }
+        old.tick(START.plus(200));
+        assert_eq!(old.outcome(), Some(vote(3, 7, 5, 1)));
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! | RightsHold | a write is refused for its identity exactly if the ACL says so; reads and events likewise ([`crate::rights`]) |
 //! | LocalSessions | what a session may be that only one member knows ([`crate::standing`]) |
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use member::LocalSessions;
 use proto::SessionId;
@@ -25,7 +25,8 @@ use proto::stat::Owner;
 
 use crate::agenda::{MS, Micros};
 use crate::dice::Dice;
-use crate::ledger::{Held, Ledger, hex, hold};
+use crate::ledger::{self, Held, Ledger, hex, hold};
+use crate::membership::Change;
 use crate::network::End;
 use crate::rights::{self, Rights};
 use crate::standing::Standing;
@@ -95,6 +96,8 @@ pub struct Habits {
     pub lasting_watches: bool,
     /// It sets ACLs, and may say who it is: one of so many.
     pub rights: bool,
+    /// The first one is an operator's, and may do everything.
+    pub operator: bool,
     /// New sessions are known to one member only.
     pub local_sessions: LocalSessions,
 }
@@ -159,11 +162,45 @@ pub struct Common {
     pub slack: Micros,
     /// A number for each member that grows with each change of what it is.
     pub roles: Vec<u64>,
+    /// Answers to reconfigurations, by their errors.
+    pub reconfigurations: BTreeMap<i32, u64>,
 }
 
 impl Common {
     fn role(&self, member: usize) -> u64 {
         self.roles.get(member).copied().unwrap_or(0)
+    }
+
+    /// A reconfiguration is answered: it made of what was in force what was asked for, or there was a reason.
+    fn reconfigured(
+        &mut self,
+        me: &str,
+        (change, by): (&Change, &Rights),
+        zxid: i64,
+        (err, body): (i32, &[u8]),
+        ledger: &Ledger,
+    ) -> Held {
+        *self.reconfigurations.entry(err).or_default() += 1;
+        let (before, now) = (ledger.view_at(zxid - 1).1, ledger.view_at(zxid).1);
+        let expected = change.of(&before.members);
+        let fine = match err {
+            0 => {
+                let shown = wire::shown(&Ask::Get(String::new(), false), body);
+                let text = matches!(shown, Ok(Shown::Data(Some(data), _)) if data.0 == now.text.as_bytes());
+                text && now.version == zxid && now.members == expected && by.is_operator()
+            }
+            // Too few would vote; another version; one is under way; too few of the new ones are there.
+            -8 => expected.values().filter(|votes| **votes).count() < 2,
+            -103 => change.from != -1,
+            -14 | -13 => true,
+            -102 => !by.is_operator(),
+            // It is done by a leader, and there was none any more; or the session ended.
+            -6 | -4 | -112 | -118 => true,
+            _ => false,
+        };
+        hold(fine, "ConfigurationsAreSound", || {
+            format!("{me}: {change:?} of {before:?} is answered {err} at {}, and {now:?} is in force", hex(zxid))
+        })
     }
 }
 
@@ -212,7 +249,7 @@ impl Client {
     pub fn with(mut self, habits: Habits) -> Client {
         // One in three says nothing of itself.
         let user = habits.rights.then_some(self.id % 3).filter(|user| *user < 2);
-        self.rights = Rights::of(user);
+        self.rights = if habits.operator && self.id == 0 { Rights::of_operator() } else { Rights::of(user) };
         self.standing = Standing::new(habits.local_sessions);
         self.habits = habits;
         self
@@ -476,6 +513,16 @@ impl Client {
         self.asked.push_back(Asked { xid, ask, at: now, floor: common.answered });
     }
 
+    /// An operator has it ask something. False: it cannot now.
+    pub fn order(&mut self, ask: Ask, now: Micros, common: &Common) -> bool {
+        let Link::Ready(end) = self.link else { return false };
+        let can = !self.glancing && !self.idle && !self.mute;
+        if can {
+            self.ask(end, ask, now, common);
+        }
+        can
+    }
+
     // --- being told
 
     /// Bytes came. Whatever they show is judged.
@@ -635,6 +682,9 @@ impl Client {
         }
         if asked.ask.is_write() {
             self.judge_write(&me, &asked, zxid, outcome, ledger)?;
+            if let Ask::Reconfig(change) = &asked.ask {
+                common.reconfigured(&me, (change, &self.rights), zxid, (err, body), ledger)?;
+            }
             self.writes += 1;
             if err == 0 {
                 self.wrote_at = now;
@@ -712,6 +762,12 @@ impl Client {
     fn judge_read(&self, me: &str, ask: &Ask, zxid: i64, err: i32, body: &[u8], ledger: &Ledger) -> Held {
         let state = ledger.model.at(proto::Zxid(zxid));
         let expected = match ask {
+            // Servers set it besides transactions, too.
+            Ask::Get(path, false) if path == ledger::CONFIG => {
+                let shown = wire::shown(ask, body);
+                let data = if let Ok(Shown::Data(data, _)) = &shown { data.as_ref() } else { None };
+                return ledger.configures(me, zxid, data.map(|data| &data.0[..]));
+            }
             Ask::AddWatch(..) | Ask::CheckWatches(..) | Ask::RemoveWatches(..) => return Ok(()),
             Ask::MultiRead(members) => {
                 let names = |shown| match shown {

@@ -11,7 +11,8 @@
 //! | Integrity, LocalPrimaryOrder | each new entry with what the leader of its epoch broadcast, in that order |
 //! | GlobalPrimaryOrder | epochs in the sequence never fall |
 //! | PrimaryIntegrity, LeaderLogCompleteness | what a leader has when it begins, with the sequence then and later |
-//! | CommittedLogDurability | each new entry is durable on a quorum; what was durable is there after a restart |
+//! | CommittedLogDurability | each new entry is durable on a quorum, a reconfiguration on one of the old and one of the new configuration; what was durable is there after a restart |
+//! | ConfigurationsAreSound, ConfigurationsAreEqual | what reconfigurations make; what members show of it |
 //! | Digests | a transaction's digest, and the whole trees of members that serve, with the model |
 //! | ProcessConsistency | a member's deliveries go on where they stopped |
 
@@ -22,8 +23,10 @@ use proto::stat::Owner;
 use proto::{Op, SessionId, Txn, TxnHeader, Zxid};
 use tree::model::{Effect, Model, Znode};
 
+use crate::membership::Membership;
+
 /// Where the configuration is.
-const CONFIG: &str = "/zookeeper/config";
+pub const CONFIG: &str = "/zookeeper/config";
 
 /// States of the model that are kept, by transactions.
 const STATES_KEPT: usize = 8_000;
@@ -104,7 +107,8 @@ pub struct Ledger {
     /// The greatest client number in a transaction, by session.
     cxids: BTreeMap<SessionId, i32>,
     logs: Vec<Log>,
-    voters: BTreeSet<usize>,
+    /// Configurations, by the zxid that made them; the last one is in force.
+    views: BTreeMap<i64, Membership>,
     reigns: BTreeMap<i64, Reign>,
 }
 
@@ -118,10 +122,10 @@ fn epoch(zxid: i64) -> i64 {
 }
 
 impl Ledger {
-    /// For members of which these vote.
-    pub fn new(members: usize, voters: BTreeSet<usize>) -> Ledger {
+    /// For machines of which these are members.
+    pub fn new(machines: usize, view: Membership) -> Ledger {
         let mut logs = Vec::new();
-        logs.resize_with(members, Log::default);
+        logs.resize_with(machines, Log::default);
         Ledger {
             entries: Vec::new(),
             by_zxid: BTreeMap::new(),
@@ -131,7 +135,7 @@ impl Ledger {
             closed: BTreeSet::new(),
             cxids: BTreeMap::new(),
             logs,
-            voters,
+            views: BTreeMap::from([(0, view)]),
             reigns: BTreeMap::new(),
         }
     }
@@ -139,6 +143,47 @@ impl Ledger {
     /// The sequence.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The configuration that is in force at the end of the sequence.
+    pub fn view(&self) -> &Membership {
+        self.view_at(i64::MAX).1
+    }
+
+    /// The configuration that is in force at a zxid, and the zxid that made it.
+    pub fn view_at(&self, zxid: i64) -> (i64, &Membership) {
+        let found = self.views.range(..=zxid).next_back().or(self.views.first_key_value());
+        found.map(|(zxid, view)| (*zxid, view)).expect("there is one from the beginning")
+    }
+
+    /// Configurations that somebody's log has and nobody has delivered: they may come into force yet.
+    pub fn proposed_views(&self) -> Vec<Membership> {
+        let open = |log: &Log| {
+            let txns = log.txns.range(self.last() + 1..).filter_map(|(_, payload)| reconfiguration(payload).flatten());
+            txns.collect::<Vec<_>>()
+        };
+        self.logs.iter().flat_map(open).collect()
+    }
+
+    /// What a server shows as its configuration at a zxid is what is in force there. The first one gets a version from whoever leads first.
+    pub fn configures(&self, who: &str, zxid: i64, shown: Option<&[u8]>) -> Held {
+        let (made, view) = self.view_at(zxid);
+        let text = String::from_utf8_lossy(shown.unwrap_or_default());
+        let right = match made {
+            _ if self.logs.len() == 1 => text.is_empty(),
+            0 => Membership::parse(&text).is_some_and(|shown| {
+                let by = epoch(shown.version);
+                let first = shown.members == view.members && shown.version & 0xFFFF_FFFF == 0 && by <= epoch(zxid);
+                first || self.views.values().any(|later| *later == shown)
+            }),
+            // A server that has just learned of a newer one goes by that at once.
+            _ => {
+                text == view.text || self.views.values().any(|later| later.version > view.version && text == later.text)
+            }
+        };
+        hold(right, "ConfigurationsAreEqual", || {
+            format!("{who} shows the configuration {text:?} at {}, where {:?} is in force", hex(zxid), view.text)
+        })
     }
 
     /// The last zxid of the sequence.
@@ -436,12 +481,27 @@ impl Ledger {
             })?;
         }
         let has = |log: &Log| log.durable >= zxid && log.txns.get(&zxid).is_some_and(|p| *p == payload);
-        let durable: Vec<usize> = self.voters.iter().copied().filter(|voter| has(&self.logs[*voter])).collect();
-        hold(durable.len() > self.voters.len() / 2, "CommittedLogDurability", || {
-            let names: Vec<usize> = durable.iter().map(|node| node + 1).collect();
-            format!("node {} delivers {}, which is durable on {names:?} only", node + 1, hex(zxid))
-        })?;
+        let durable: BTreeSet<usize> = (0..self.logs.len()).filter(|node| has(&self.logs[*node])).collect();
+        let next = self.next_view(node, zxid, &payload)?;
+        for view in std::iter::once(self.view()).chain(&next) {
+            hold(view.is_majority(&durable), "CommittedLogDurability", || {
+                let names: Vec<usize> = durable.iter().map(|node| node + 1).collect();
+                let voters: Vec<usize> = view.voters().map(|node| node + 1).collect();
+                format!("node {} delivers {}, which of {voters:?} is durable on {names:?} only", node + 1, hex(zxid))
+            })?;
+        }
+        self.views.extend(next.map(|next| (zxid, next)));
         self.apply(zxid, payload)
+    }
+
+    /// The configuration that a transaction makes, if it is a reconfiguration.
+    fn next_view(&self, node: usize, zxid: i64, payload: &Payload) -> Result<Option<Membership>, Violation> {
+        let Some(next) = reconfiguration(payload) else { return Ok(None) };
+        let sound = next.as_ref().is_some_and(|next| next.version == zxid && next.voters().count() > 1);
+        hold(sound, "ConfigurationsAreSound", || {
+            format!("node {} delivers {}, which makes {next:?}", node + 1, hex(zxid))
+        })?;
+        Ok(next)
     }
 
     fn apply(&mut self, zxid: i64, payload: Payload) -> Held {
@@ -502,8 +562,9 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// The tree that a serving member shows is the model's at its zxid: every znode, and nothing else.
-    pub fn shows(&self, node: usize, tree: &tree::Reader) -> Held {
+    /// The tree that a serving member shows is the model's at its zxid: every znode, and nothing else. `caught_up`: and all that was set besides
+    /// transactions.
+    pub fn shows(&self, node: usize, tree: &tree::Reader, caught_up: bool) -> Held {
         let zxid = tree.zxid().0;
         let is_known = zxid & 0xFFFF_FFFF == 0 || self.by_zxid.contains_key(&zxid);
         if !is_known || zxid > self.delivered_of(node) || zxid < self.model.kept_from().0 {
@@ -511,11 +572,14 @@ impl Ledger {
             return Ok(());
         }
         let state = self.model.at(Zxid(zxid));
-        let (mut count, mut wrong) = (0, None);
+        let (mut count, mut wrong, mut configured) = (0, None, Ok(()));
         tree.walk("/", |path, view| {
             count += 1;
             let znode = state.znodes.get(path);
-            // Each start sets it anew, with the moment.
+            // Each start sets its stat anew, with the moment.
+            if path == CONFIG && caught_up {
+                configured = self.configures(&format!("node {}", node + 1), zxid, view.data());
+            }
             let same = path == CONFIG
                 || znode.is_some_and(|znode| {
                     let stat = znode.stat == view.persisted() && *znode.acl == view.acl()[..];
@@ -529,6 +593,7 @@ impl Ledger {
         });
         let missing = (count != state.znodes.size()).then(|| format!("{count} znodes and not {}", state.znodes.size()));
         let wrong = wrong.or(missing);
+        configured?;
         hold(wrong.is_none(), "Digests", || {
             format!("node {} has another tree than the model at {}: {}", node + 1, hex(zxid), wrong.unwrap_or_default())
         })
@@ -549,6 +614,19 @@ impl Ledger {
             self.digests.push(entry);
         }
         sum
+    }
+}
+
+/// Is this a reconfiguration, and can what it makes be read?
+fn reconfiguration(payload: &[u8]) -> Option<Option<Membership>> {
+    // Behind session, request, zxid and time comes the type.
+    if payload.get(28..32) != Some(&Op::Reconfig.as_i32().to_be_bytes()[..]) {
+        return None;
+    }
+    let record = wal::decode(payload).ok()?;
+    match &record.txn {
+        Txn::SetData { data: Some(data), .. } => Some(Membership::parse(&String::from_utf8_lossy(data))),
+        _ => Some(None),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod client;
 pub mod dice;
 pub mod java;
 pub mod ledger;
+pub mod membership;
 pub mod network;
 pub mod node;
 pub mod operations;

@@ -35,6 +35,7 @@ use crate::agenda::{MS, Micros};
 use crate::dice::Dice;
 use crate::java;
 use crate::network::{End, Port};
+use crate::rights;
 
 /// Where the log is.
 pub const LOGS: &str = "/log";
@@ -75,6 +76,8 @@ pub enum Act {
     Wake(Micros, Wake),
     /// Connect to a member, by its number from zero, and report it under this ticket.
     Connect(u64, usize, Port, Micros),
+    /// Keep the text of a configuration for the next start: one that is final, or one that was proposed.
+    Keep(QuorumView, bool),
 }
 
 /// What a disk does next.
@@ -132,6 +135,10 @@ pub struct NodeSettings {
     pub write_delay: (Micros, Micros),
     /// The ensemble, as its configuration says it; empty: it stands alone.
     pub view: String,
+    /// The configuration that was proposed, if it is newer.
+    pub proposed: Option<String>,
+    /// `reconfigEnabled`, and that there is an operator.
+    pub reconfig: bool,
     /// `commitLogCount`
     pub history_max: usize,
     /// `initLimit`
@@ -148,11 +155,6 @@ pub struct NodeSettings {
     pub local_sessions: LocalSessions,
     /// It has Java's habits.
     pub java: bool,
-}
-
-/// The name of a member's machine.
-pub fn host_name(number: usize) -> String {
-    format!("n{}", number + 1)
 }
 
 /// A record that went to the log.
@@ -233,11 +235,11 @@ pub struct Node {
     known_last: Zxid,
 }
 
-fn sequencer_settings() -> Settings {
+fn sequencer_settings(reconfig_enabled: bool) -> Settings {
     Settings {
         extended_types: true,
         enforce_quota: true,
-        reconfig_enabled: false,
+        reconfig_enabled,
         digest: true,
         close_session_txn: true,
         length_max: PAYLOAD_MAX,
@@ -272,10 +274,15 @@ fn ensemble(
     peer.sync_limit = settings.sync_limit;
     peer.packet_bytes_max = 2 * PAYLOAD_MAX;
     peer.force_snapshot_sync = settings.force_snapshot_sync;
+    peer.reconfig_enabled = settings.reconfig;
     peer.elector.connect_timeout_ms = 1_000;
     peer.elector.handshake_timeout_ms = settings.sync_limit * settings.tick_ms;
+    let mut peer = Peer::new(peer, view, now.mono);
+    if let Some(proposed) = &settings.proposed {
+        peer.seen(QuorumView::parse(proposed)?);
+    }
     Ok(member::ensemble::Parts {
-        peer: Peer::new(peer, view, now.mono),
+        peer,
         epochs,
         store: member::ensemble::Store {
             disk: Arc::clone(io),
@@ -286,7 +293,7 @@ fn ensemble(
         leader_serves: settings.leader_serves,
         read_only_after_ms: settings.read_only_mode.then_some(2 * settings.tick_ms),
         local_sessions: settings.local_sessions,
-        reconfig_enabled: false,
+        reconfig_enabled: settings.reconfig,
         history_max: settings.history_max,
     })
 }
@@ -314,7 +321,13 @@ impl Node {
             restored.snapshot.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let began_from = name.and_then(|name| snapshot::format::parse(&name)).unwrap_or_default();
         let dice = Dice::new(seed, 0x0DE);
-        let auth = Arc::new(Auth::new(auth::Settings::default()).map_err(|error| format!("{error:?}"))?);
+        let auth = Arc::new(
+            Auth::new(auth::Settings {
+                super_digest: settings.reconfig.then(rights::super_digest),
+                ..auth::Settings::default()
+            })
+            .map_err(|error| format!("{error:?}"))?,
+        );
         let timeouts = (2 * settings.tick_ms as i32, 20 * settings.tick_ms as i32);
         let mut tracker = Tracker::new(sessions::Settings {
             tick_ms: settings.tick_ms as i32,
@@ -327,7 +340,8 @@ impl Node {
             table.insert(id, Session { timeout_ms, owner: None });
         }
         let last = restored.tree.committed();
-        let mut sequencer = Sequencer::new(restored.tree, table, Rules(Arc::clone(&auth)), sequencer_settings(), last);
+        let mut sequencer =
+            Sequencer::new(restored.tree, table, Rules(Arc::clone(&auth)), sequencer_settings(settings.reconfig), last);
         let (sender, receivers) = stream::stream(settings.shards);
         let outstanding_all = Arc::new(AtomicUsize::new(0));
         let (mut shards, mut inlets) = (Vec::new(), Vec::new());
@@ -754,6 +768,7 @@ impl Node {
             self.serve(shard);
         }
         self.issue();
+        let mut views = Vec::new();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::WakeShard(shard) => self.soon(Wake::Shard(shard)),
@@ -767,12 +782,13 @@ impl Node {
                     self.files.remove(&segment);
                     self.unnamed.remove(&segment);
                 }
-                // Without reconfiguration there is nothing to keep.
-                Effect::View { .. } => {}
+                // Others are told first, as in the product.
+                Effect::View { view, is_final } => views.push(Act::Keep((*view).clone(), is_final)),
                 Effect::Peer(effect) => self.peer_effect(effect),
             }
         }
         self.look_at_habits();
+        self.acts.append(&mut views);
         if let Some(why) = self.stage.peer_failed() {
             self.failed.get_or_insert(why);
         }

@@ -2,7 +2,7 @@
 //!
 //! Drawn apart from everything else, so that what a seed was before operators came is not changed by those that it has none of.
 
-use crate::agenda::{Micros, SECOND};
+use crate::agenda::{MS, Micros, SECOND};
 use crate::dice::Dice;
 
 /// See the module's page. Nothing of it happens once the faults have ended.
@@ -14,6 +14,10 @@ pub struct Operations {
     pub rolling: Option<Micros>,
     /// The longest time without an answer to a write while nothing but that happens; judged if nothing else does.
     pub outage_max: Option<Micros>,
+    /// Members come, go and change their roles, with such a pause between two requests at most.
+    pub reconfigurations: Option<Micros>,
+    /// Machines that are no members when it begins.
+    pub spares: usize,
 }
 
 impl Operations {
@@ -26,6 +30,9 @@ impl Operations {
         let hand_overs = dice.once_in(4).then(|| *dice.pick(&[SECOND, 3 * SECOND, 8 * SECOND]));
         let rolling = dice.once_in(6).then(|| dice.below(faults_end / 2));
         let alone = rolling.is_some() && dice.once_in(3);
-        Operations { hand_overs, rolling, outage_max: alone.then_some(5 * SECOND) }
+        let reconfigurations = (!alone && dice.once_in(4)).then(|| *dice.pick(&[800 * MS, 2 * SECOND, 5 * SECOND]));
+        let spares = if reconfigurations.is_some() { dice.between(1, 2) as usize } else { 0 };
+        let outage_max = alone.then_some(5 * SECOND);
+        Operations { hand_overs, rolling, outage_max, reconfigurations, spares }
     }
 }

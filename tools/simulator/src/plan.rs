@@ -6,8 +6,8 @@ use crate::agenda::{MS, Micros, SECOND};
 use crate::client::{ClientSettings, Habits};
 use crate::dice::Dice;
 use crate::java;
+use crate::membership;
 use crate::network::Weather;
-use crate::node::host_name;
 use crate::operations::Operations;
 
 /// Classes of faults, each with the weight that it has among the others; 0 = never.
@@ -162,7 +162,8 @@ impl Plan {
             1 | 2 if voters > 1 => LocalSessions::Upgraded,
             _ => LocalSessions::Off,
         };
-        let habits = Habits { lasting_watches: kinds.once_in(2), rights: kinds.once_in(3), local_sessions };
+        let habits =
+            Habits { lasting_watches: kinds.once_in(2), rights: kinds.once_in(3), local_sessions, operator: false };
         let java = java::members(seed, voters + observers);
         let mut plan = Plan {
             seed,
@@ -197,6 +198,9 @@ impl Plan {
             java,
         };
         plan.operations = Operations::new(seed, plan.members(), plan.faults_end);
+        plan.habits.operator = plan.operations.reconfigurations.is_some();
+        let machines = plan.machines();
+        plan.clients.iter_mut().for_each(|client| client.members = machines);
         if plan.operations.outage_max.is_some() {
             plan.mix.0.iter_mut().for_each(|(_, weight)| *weight = 0);
         }
@@ -210,6 +214,9 @@ impl Plan {
         plan.dead_at_end = 0;
         plan.operations = Operations::default();
         plan.java = Vec::new();
+        plan.habits.operator = false;
+        let members = plan.members();
+        plan.clients.iter_mut().for_each(|client| client.members = members);
         plan
     }
 
@@ -218,11 +225,7 @@ impl Plan {
         if self.members() == 1 {
             return String::new();
         }
-        let line = |number: usize| {
-            let role = if number < self.voters { "participant" } else { "observer" };
-            format!("server.{}={}:2888:3888:{role}\n", number + 1, host_name(number))
-        };
-        (0..self.members()).map(line).collect::<String>() + "version=0"
+        membership::text(&(0..self.members()).map(|number| (number, number < self.voters)).collect(), 0)
     }
 
     /// How late a leader may hear that a member has heard from a client: members tell it with their answers to its pings, and where
@@ -233,8 +236,13 @@ impl Plan {
         (if well { 3 } else { 12 }) * self.tick_ms as Micros * MS + 4 * (late + self.weather.delay.1)
     }
 
-    /// Members in all.
+    /// Members in all, when it begins.
     pub fn members(&self) -> usize {
         self.voters + self.observers
+    }
+
+    /// Machines in all: members, and who may become one.
+    pub fn machines(&self) -> usize {
+        self.members() + self.operations.spares
     }
 }

@@ -15,17 +15,38 @@ const USERS: [(&str, &str); 2] =
 pub struct Rights {
     /// One of the users, if it says who it is.
     user: Option<usize>,
+    /// It may do everything.
+    operator: bool,
+}
+
+/// Who may do everything: as it says who it is, and as servers know it.
+const OPERATOR: (&str, &str) = ("super:test", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+
+/// `DigestAuthenticationProvider.superDigest`, for servers.
+pub fn super_digest() -> String {
+    OPERATOR.1.to_owned()
 }
 
 impl Rights {
+    /// Of the client that an operator uses.
+    pub fn of_operator() -> Rights {
+        Rights { user: None, operator: true }
+    }
+
+    /// Is it an operator's?
+    pub fn is_operator(&self) -> bool {
+        self.operator
+    }
+
     /// Of a client that says who it is, or does not.
     pub fn of(user: Option<usize>) -> Rights {
-        Rights { user: user.map(|user| user % USERS.len()) }
+        Rights { user: user.map(|user| user % USERS.len()), operator: false }
     }
 
     /// What the client says of itself when it connects.
     pub fn introduction(&self) -> Option<Ask> {
-        self.user.map(|user| Ask::Auth(USERS[user].0.to_owned()))
+        let name = if self.operator { Some(OPERATOR.0) } else { self.user.map(|user| USERS[user].0) };
+        name.map(|name| Ask::Auth(name.to_owned()))
     }
 
     /// Does an ACL let it read?
@@ -40,7 +61,7 @@ impl Rights {
             "digest" => self.user.is_some_and(|user| id.id == USERS[user].1),
             _ => false,
         };
-        acl.iter().any(|entry| entry.perms & wanted != 0 && is_me(&entry.id))
+        self.operator || acl.iter().any(|entry| entry.perms & wanted != 0 && is_me(&entry.id))
     }
 
     /// Whether it may do this in a state, as far as one znode's ACL decides that.

@@ -235,7 +235,7 @@ impl Conversation {
                 rule(self.epoch.is_none() && zxid & 0xFFFF_FFFF == 0, "one LEADERINFO, with an epoch")?;
                 self.epoch = Some(zxid >> 32);
             }
-            2 | 8 => {
+            2 | 8 | 19 => {
                 rule(
                     data && self.proposed.is_none_or(|last| zxid == last + 1 || zxid >> 32 > last >> 32),
                     "proposals have no gaps",
@@ -247,7 +247,7 @@ impl Conversation {
                     rule(self.synced || speaker.java, "an INFORM stands behind NEWLEADER")?;
                 }
             }
-            4 => rule(self.open.pop_front() == Some(zxid), "a COMMIT is for the oldest open proposal")?,
+            4 | 9 => rule(self.open.pop_front() == Some(zxid), "a COMMIT is for the oldest open proposal")?,
             CASTING => {
                 rule(!speaker.java && !speaker.to_java, "Java knows no casting votes")?;
                 rule(

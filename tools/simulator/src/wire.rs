@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::membership::Change;
 use proto::jute::{put_bool, put_buffer, put_int, put_long, put_string, put_strings, put_vector};
 use proto::{Acl, Decode, JuteError, Op, Reader, Stat};
 
@@ -59,6 +60,8 @@ pub enum Ask {
     CountBelow(String),
     /// A user of the digest scheme, with the password.
     Auth(String),
+    /// reconfig.
+    Reconfig(Change),
     /// Nothing.
     Ping,
     /// The session ends.
@@ -76,6 +79,7 @@ impl Ask {
                 | Ask::Set(..)
                 | Ask::SetAcl(..)
                 | Ask::Multi(_)
+                | Ask::Reconfig(_)
                 | Ask::Close
         )
     }
@@ -113,6 +117,7 @@ impl Ask {
             Ask::Ephemerals(_) => Op::GetEphemerals,
             Ask::CountBelow(_) => Op::GetAllChildrenNumber,
             Ask::Auth(_) => Op::Auth,
+            Ask::Reconfig(_) => Op::Reconfig,
             Ask::Ping => Op::Ping,
             Ask::Close => Op::CloseSession,
         }
@@ -182,6 +187,15 @@ impl Ask {
                 if self.op() == Op::SetWatches2 {
                     lasting.iter().for_each(|list| put_strings(out, list));
                 }
+            }
+            Ask::Reconfig(change) => {
+                for text in change.texts() {
+                    match text {
+                        Some(text) => put_string(out, &text),
+                        None => put_int(out, -1),
+                    }
+                }
+                put_long(out, change.from);
             }
             Ask::Ping | Ask::Close => {}
         }

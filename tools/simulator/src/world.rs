@@ -4,8 +4,9 @@
 //! elect, commit and serve within a bound ([`Simulation::run`]).
 
 mod operator;
+mod reconfiguration;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -22,6 +23,7 @@ use crate::client::{Client, Common, Want};
 use crate::dice::Dice;
 use crate::java;
 use crate::ledger::{Held, Ledger, Violation, hex, hold};
+use crate::membership::Membership;
 use crate::network::{End, Network, Place, Port, Report};
 use crate::node::{Act, DiskFaults, Moved, Node, NodeSettings, Wake};
 use crate::plan::{Fault, Plan};
@@ -91,6 +93,8 @@ struct Machine {
     /// Does the machine answer at all?
     powered: bool,
     boot_due: bool,
+    /// It is no member, and its operator has switched it off.
+    retired: bool,
     /// What the wall clock is ahead of the monotonic one.
     wall_ahead: i64,
     /// What this machine's monotonic clock is ahead of the agenda's.
@@ -194,10 +198,13 @@ impl Simulation {
     pub fn new(plan: Plan) -> Simulation {
         let dice = Dice::new(plan.seed, 0x0F0A);
         let network = Network::new(plan.weather.clone(), Dice::new(plan.seed, 0x2E7));
-        let ledger = Ledger::new(plan.members(), (0..plan.voters).collect::<BTreeSet<_>>());
+        let alone = || Membership { members: [(0, true)].into(), ..Membership::default() };
+        let view = Membership::parse(&plan.view()).filter(|_| plan.machines() > 1).unwrap_or_else(alone);
+        let ledger = Ledger::new(plan.machines(), view);
         let mut agenda = Agenda::default();
         let mut machines = Vec::new();
-        for number in 0..plan.members() {
+        for number in 0..plan.machines() {
+            let spare = number >= plan.members();
             let settings = NodeSettings {
                 sid: number as i64 + 1,
                 shards: plan.shards,
@@ -205,6 +212,8 @@ impl Simulation {
                 snap_count: plan.snap_count,
                 write_delay: plan.write_delay,
                 view: plan.view(),
+                proposed: None,
+                reconfig: plan.operations.reconfigurations.is_some(),
                 history_max: plan.history_max,
                 init_limit: 10,
                 sync_limit: 5,
@@ -222,7 +231,8 @@ impl Simulation {
                 node: None,
                 life: 0,
                 powered: true,
-                boot_due: true,
+                boot_due: !spare,
+                retired: spare,
                 wall_ahead: WALL_AHEAD_MS + dice.below(2_000) as i64,
                 mono_ahead: MONO_MS + dice.below(5_000_000) as i64,
                 paused: None,
@@ -246,7 +256,7 @@ impl Simulation {
         }
         agenda.at(plan.fault_pause, Event::Fault);
         let mut world = Simulation {
-            common: Common { roles: vec![0; plan.members()], slack: plan.slack(), ..Common::default() },
+            common: Common { roles: vec![0; plan.machines()], slack: plan.slack(), ..Common::default() },
             plan,
             agenda,
             network,
@@ -276,6 +286,10 @@ impl Simulation {
         let mut counts = self.counts.clone();
         counts.txns = self.ledger.entries().len() as u64;
         counts.writes = self.clients.iter().map(|client| client.writes).sum();
+        for (err, count) in &self.common.reconfigurations {
+            let kind = if *err == 0 { "Reconfiguration" } else { "ReconfigurationRefused" };
+            *counts.operations.entry(kind).or_default() += count;
+        }
         counts.reads = self.clients.iter().map(|client| client.reads).sum();
         counts.events = self.clients.iter().map(|client| client.events).sum();
         counts.glances = self.clients.iter().map(|client| client.glances).sum();
@@ -341,7 +355,8 @@ impl Simulation {
         hold(self.is_even(), "Liveness", || {
             let at: Vec<String> = self.up().map(|node| hex(self.ledger.delivered_of(node))).collect();
             format!("members that live do not come to the same end: {at:?}")
-        })
+        })?;
+        self.go_by_one_view()
     }
 
     fn up(&self) -> impl Iterator<Item = usize> {
@@ -352,7 +367,9 @@ impl Simulation {
         let last = self.ledger.last();
         // Who leads an epoch in which nothing was written shows its first zxid, which names no transaction.
         let delivered = |node| self.ledger.last_before(self.ledger.delivered_of(node));
-        self.up().all(|node| delivered(node) == last && self.ledger.logged_of(node) <= last)
+        // Who is no member any more may have been left behind.
+        let mut members = self.up().filter(|node| self.is_member(*node));
+        members.all(|node| delivered(node) == last && self.ledger.logged_of(node) <= last)
     }
 
     fn is_refused_open(&self) -> bool {
@@ -684,6 +701,7 @@ impl Simulation {
                     self.say(|| format!("node {} closes link {}", node + 1, end.0));
                     self.close(end);
                 }
+                Act::Keep(view, is_final) => self.keep(node, &view, is_final),
                 Act::Connect(ticket, to, port, timeout) => {
                     let asker = Asker::Node(node, self.machines[node].life, ticket);
                     let knock = Knock { asker, to, port, until: self.now() + timeout };
@@ -813,7 +831,7 @@ impl Simulation {
             if (seen.ticked || began)
                 && let Some(member) = &self.machines[node].node
             {
-                member.trees().try_for_each(|tree| self.ledger.shows(node, tree))?;
+                member.trees().try_for_each(|tree| self.ledger.shows(node, tree, seen.ticked))?;
             }
         }
         Ok(())
@@ -1038,7 +1056,7 @@ impl Simulation {
                 self.replace_disk(node);
             }
             Fault::Rot => {
-                let whole = self.machines.iter().all(|machine| !machine.rotten && !machine.fresh);
+                let whole = self.machines.iter().all(|machine| !machine.rotten && (!machine.fresh || machine.retired));
                 if up || self.plan.dead_at_end > 0 || !whole || !self.may_lose(node) || !self.rot(node) {
                     return Ok(());
                 }
@@ -1066,21 +1084,20 @@ impl Simulation {
     /// May this member lose its disk without the ensemble losing what it has promised? Only if all others that vote have all that it
     /// has, which it may have acknowledged, and have promised no earlier epoch.
     fn may_lose(&self, node: usize) -> bool {
-        if self.plan.voters == 1 {
-            return false;
-        }
-        if node >= self.plan.voters {
+        let Some(voting) = self.may_vote() else { return false };
+        if !voting.contains(&node) {
             return true;
         }
         let mine = self.ledger.logged_of(node);
-        (0..self.plan.voters).filter(|other| *other != node).all(|other| {
-            if self.machines[other].rotten || self.machines[other].fresh {
-                return false;
-            }
-            let same = self.ledger.durable_of(other) >= mine && self.ledger.durable_of(other) <= self.ledger.last();
-            let promised = self.machines[other].epochs.0 >= self.machines[node].epochs.0;
-            same && promised && mine <= self.ledger.last()
-        })
+        voting.len() > 1
+            && voting.into_iter().filter(|other| *other != node).all(|other| {
+                if self.machines[other].rotten || self.machines[other].fresh {
+                    return false;
+                }
+                let same = self.ledger.durable_of(other) >= mine && self.ledger.durable_of(other) <= self.ledger.last();
+                let promised = self.machines[other].epochs.0 >= self.machines[node].epochs.0;
+                same && promised && mine <= self.ledger.last()
+            })
     }
 
     fn replace_disk(&mut self, node: usize) {
@@ -1165,10 +1182,8 @@ impl Simulation {
         self.network.mend_all();
         self.network.weather = self.plan.weather.clone();
         // Some never come back: fewer than half of those that vote.
-        let mut dead = BTreeSet::new();
-        while dead.len() < self.plan.dead_at_end {
-            dead.insert(self.dice.below(self.plan.voters as u64) as usize);
-        }
+        let dead = self.who_dies();
+        self.recall();
         for node in 0..self.machines.len() {
             self.cure(Cure::Capacity(node));
             self.cure(Cure::Speed(node));

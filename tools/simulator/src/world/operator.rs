@@ -22,6 +22,11 @@ pub(super) enum Order {
     HandOver,
     /// A rolling restart begins, or goes on.
     Roll,
+    Reconfigure,
+    /// A machine that is no member any more is switched off.
+    Retire(usize),
+    /// A machine is to be a member, and starts.
+    Enlist(usize),
 }
 
 enum Stage {
@@ -56,6 +61,9 @@ impl Simulation {
         if let Some(pause) = operations.hand_overs {
             self.agenda.after(pause, Event::Operator(Order::HandOver));
         }
+        if let Some(pause) = operations.reconfigurations {
+            self.agenda.after(pause, Event::Operator(Order::Reconfigure));
+        }
         if let Some(at) = operations.rolling {
             self.agenda.after(at, Event::Operator(Order::Roll));
         }
@@ -74,6 +82,9 @@ impl Simulation {
                     self.agenda.after(pause, Event::Operator(Order::HandOver));
                 }
             }
+            Order::Reconfigure => self.reconfigure(),
+            Order::Retire(node) => self.retire(*node)?,
+            Order::Enlist(node) => self.enlist(*node)?,
             Order::Roll => {
                 if self.operator.roll.is_none() {
                     self.begin_roll();
@@ -166,7 +177,7 @@ impl Simulation {
     }
 
     fn is_well(&self) -> bool {
-        self.leader().is_some() && (0..self.machines.len()).all(|node| self.serves(node))
+        self.leader().is_some() && self.ledger.view().members.keys().all(|node| self.serves(*node))
     }
 
     fn roll(&mut self) -> Held {
