@@ -40,6 +40,9 @@ enum Command {
         /// Goes on behind a failure.
         #[arg(long)]
         go_on: bool,
+        /// Only those in which members have Java's habits.
+        #[arg(long)]
+        java: bool,
     },
     /// Runs one seed again and prints what happens.
     Replay {
@@ -95,7 +98,7 @@ impl Totals {
     }
 }
 
-fn run_many(seeds: u64, from: u64, jobs: usize, go_on: bool) -> ExitCode {
+fn run_many(seeds: u64, from: u64, jobs: usize, go_on: bool, java: bool) -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
@@ -112,6 +115,9 @@ fn run_many(seeds: u64, from: u64, jobs: usize, go_on: bool) -> ExitCode {
                     let seed = next.fetch_add(1, Relaxed);
                     if seed >= from + seeds || stop.load(Relaxed) {
                         return;
+                    }
+                    if java && Plan::new(seed).java.is_empty() {
+                        continue;
                     }
                     let (held, counts, _) = run(seed, false);
                     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +185,7 @@ fn step(seed: u64, at: u64) -> Result<(), Violation> {
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Run { seeds, from, jobs, go_on } => run_many(seeds, from, jobs, go_on),
+        Command::Run { seeds, from, jobs, go_on, java } => run_many(seeds, from, jobs, go_on, java),
         Command::Replay { seed, logs } => {
             if logs {
                 tracing_subscriber::fmt().without_time().with_max_level(tracing::Level::DEBUG).init();

@@ -794,7 +794,10 @@ impl Simulation {
                 self.ledger.broadcast(node, logged.zxid, &logged.payload)?;
             }
         }
-        let leader = seen.state.and_then(|state| state.leader).map(|sid| sid.0 as usize - 1);
+        // Whose snapshot it took it may have left within the step.
+        let before = self.machines[node].state;
+        let leader = seen.state.and_then(|state| state.leader).or(before.and_then(|state| state.leader));
+        let leader = leader.map(|sid| sid.0 as usize - 1);
         for moved in seen.moved {
             match moved {
                 Moved::Truncated(to) | Moved::Rebased(to) if !whole => {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use simulator::java::Done;
+use simulator::ledger::hold;
 use simulator::plan::Plan;
 use simulator::world::Simulation;
 
@@ -33,15 +34,23 @@ fn done(count: u64, what: &str, scenario: impl Fn(u64) -> Result<Simulation, sim
 fn joining(seed: u64, snapshots: bool) -> Result<Simulation, simulator::ledger::Violation> {
     let mut plan = javas(seed);
     plan.force_snapshot_sync = snapshots;
+    // ACLs too: the map of a fuzzy snapshot lacks the newest.
+    plan.habits.rights = true;
+    plan.observers = 1;
+    plan.java.push(3);
     // Where there is time between NEWLEADER and UPTODATE.
     plan.write_delay = (1_000, 20_000);
     let mut world = begun(plan);
-    for round in 0..6 {
-        let away = (leader(&mut world)? + 1 + round % 2) % 3;
+    for round in 0..9 {
+        let away = if round % 3 == 2 { 3 } else { (leader(&mut world)? + 1 + round % 2) % 3 };
+        world.wait("everybody serves", |world| (0..4).all(|node| world.serves(node)))?;
         world.kill(away, round.is_multiple_of(2))?;
         world.wait_for_txns(20)?;
+        let (first, before) = (world.leader(), world.syncs().iter().sum::<u64>());
         world.start(away)?;
         world.wait("the learner serves", |world| world.serves(away))?;
+        let once = world.leader() != first || world.syncs().iter().sum::<u64>() == before + 1;
+        hold(once, "Liveness", || format!("node {} had to begin again", away + 1))?;
     }
     Ok(world)
 }
