@@ -468,8 +468,8 @@ impl WriteStage {
         outcome
     }
 
-    pub(crate) fn is_handing_over(&self) -> bool {
-        self.ensemble.as_deref().and_then(|ensemble| ensemble.peer.as_deref()).is_some_and(Peer::is_handing_over)
+    pub(crate) fn holds_writes(&self) -> bool {
+        self.ensemble.as_deref().and_then(|ensemble| ensemble.peer.as_deref()).is_some_and(Peer::holds_writes)
     }
 
     /// Election and ZAB, to be asked; `None` on a standalone server.
@@ -779,21 +779,26 @@ impl Replica for WriteStage {
 
     fn lead(&mut self, epoch: i64, now: Now) {
         self.end_read_only();
-        let first = Zxid(epoch << 32);
-        self.ens().before_epoch = self.last_logged();
-        let mut out = std::mem::take(&mut self.ens().out);
-        self.sequencer.begin_epoch(first, &mut out);
-        self.ens().out = out;
+        self.next_epoch(epoch);
         self.revive_sessions(now);
         self.log.hold(false);
         let ensemble = self.ens();
         ensemble.mode = Mode::Leading;
-        ensemble.final_to = first;
-        ensemble.history.last = first;
         if ensemble.leader_serves {
             ensemble.out.push(Item::Serve(Clients::All));
         }
         self.close_orphans();
+    }
+
+    fn next_epoch(&mut self, epoch: i64) {
+        let first = Zxid(epoch << 32);
+        self.ens().before_epoch = self.last_logged();
+        let mut out = std::mem::take(&mut self.ens().out);
+        self.sequencer.begin_epoch(first, &mut out);
+        let ensemble = self.ens();
+        ensemble.out = out;
+        ensemble.final_to = first;
+        ensemble.history.last = first;
     }
 
     fn commit(&mut self, zxid: Zxid, _now: Now) {
@@ -969,14 +974,9 @@ impl Replica for WriteStage {
 
     fn serve(&mut self, role: Role, _now: Now) {
         self.end_read_only();
-        let first = Zxid(self.current_epoch() << 32);
-        if first > self.sequencer.prepared() {
-            self.ens().before_epoch = self.last_logged();
-            let mut out = std::mem::take(&mut self.ens().out);
-            self.sequencer.begin_epoch(first, &mut out);
-            self.ens().out = out;
-            self.ens().final_to = first;
-            self.ens().history.last = first;
+        let epoch = self.current_epoch();
+        if Zxid(epoch << 32) > self.sequencer.prepared() {
+            self.next_epoch(epoch);
         }
         self.log.hold(false);
         self.tracker.clear();

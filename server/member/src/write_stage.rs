@@ -404,7 +404,7 @@ impl WriteStage {
     pub(crate) fn accepts(&self) -> bool {
         !self.stream.is_backed_up()
             && self.sequencer.in_flight() < IN_FLIGHT_MAX
-            && !self.is_handing_over()
+            && !self.holds_writes()
             && self.log.can_accept(self.log.payload_bytes_max())
     }
 

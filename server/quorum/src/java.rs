@@ -130,11 +130,11 @@ fn learn(version: &str, record: &[Line], link: u64, id: i64, replica: &mut Memor
                 }
                 _ => {}
             }
-            match LearnerInfo::decode(line.packet().data).ok().flatten().filter(|_| line.name == "FOLLOWERINFO") {
+            match LearnerInfo::decode(line.packet().data).ok().flatten().filter(|_| line.name.ends_with("ERINFO")) {
                 // Ours says the same, and who made it.
                 Some(info) => {
                     let marked = LearnerInfo { own: true, ..info }.encode();
-                    packet::put(&mut javas, kind::FOLLOWERINFO, line.packet().zxid, Some(&marked));
+                    packet::put(&mut javas, line.packet().kind, line.packet().zxid, Some(&marked));
                 }
                 None => javas.extend_from_slice(&line.bytes),
             }

@@ -13,6 +13,7 @@
 
 mod alone;
 mod hand_over;
+mod rollover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tracing::{debug, info};
 use self::alone::Oracle;
 pub use self::hand_over::HandOver;
 use self::hand_over::Handing;
+use self::rollover::Rolling;
 use crate::effect::{Effect, LinkId};
 use crate::master::{Kept, Learner, Learners, Master, Stage};
 use crate::packet::{self, Broken, Packet, follows, kind};
@@ -31,10 +33,6 @@ use crate::peer::{LearnerReport, PeerReport, PeerSettings, Zab};
 use crate::reconfig;
 use crate::replica::{Payload, Replica};
 use crate::view::{QuorumView, Verifier};
-
-/// When an epoch's zxids are used up, a leader waits for a moment without proposals before it makes way, but not longer than so many
-/// transactions. What remains behind them is more than one turn of the sequencer can use.
-const ROLLOVER_GRACE: u32 = 0x8000;
 
 /// How far the leadership has come. See the module's page.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -98,8 +96,12 @@ pub(crate) struct Leader {
     /// Syncs to be answered when this is committed, in order.
     syncs: VecDeque<(Zxid, LinkId)>,
     asked: BTreeMap<Sid, Asked>,
+    /// The epoch's zxids are used up.
     rolling_over: bool,
     oracle: Oracle,
+    rolling: Option<Rolling>,
+    /// This epoch was entered without an election.
+    rolled: bool,
     handing: Option<Handing>,
     /// Who is to lead when this is over.
     successor: Option<Sid>,
@@ -144,6 +146,8 @@ impl Leader {
             asked: BTreeMap::new(),
             rolling_over: false,
             oracle: Oracle::default(),
+            rolling: None,
+            rolled: false,
             handing: None,
             successor: None,
             figures: Figures::default(),
@@ -256,6 +260,7 @@ impl Leader {
             return;
         }
         assert!(follows(self.proposed, zxid), "a leader's transactions have no holes: {zxid} behind {}", self.proposed);
+        assert!(!self.is_entering(), "{zxid} comes behind the end of its epoch");
         self.proposed = zxid;
         if let Some(view) = reconfig::view_of(payload) {
             info!("configuration {:x} is proposed: {}", view.version(), reconfig::names(view.members()));
@@ -362,11 +367,11 @@ impl Leader {
         if let Some(handing) = self.handing {
             self.go_on_handing_over(handing, now);
         }
-        if self.rolling_over && self.over.is_none() {
-            let last = self.settings.rollover_counter.saturating_add(ROLLOVER_GRACE);
-            if self.outstanding.is_empty() || self.proposed.counter() >= last {
-                self.over = Some(format!("epoch {} has used up its zxids", self.epoch));
-            }
+        if self.rolling_over
+            && self.over.is_none()
+            && let Err(error) = self.roll_over(replica, now)
+        {
+            self.failed = Some(format!("the epoch cannot be written: {error}"));
         }
     }
 
@@ -608,7 +613,9 @@ impl Master for Leader {
         let (info, accepted) = self.learners.introduced(packet, self.view.version())?;
         let observer = packet.kind == kind::OBSERVERINFO;
         let voter = !observer && self.view.is_voter(info.sid);
-        if self.phase > Phase::Discovery && accepted > self.epoch && voter {
+        // One that promised the next epoch, and comes again before it begins, is to wait for it.
+        let newest = self.rolling.map_or(self.epoch, |rolling| rolling.epoch);
+        if self.phase > Phase::Discovery && accepted > newest && voter {
             // It would never join this epoch. A new one, agreed on with it, is above what it has promised.
             self.over = Some(format!("voter {} has promised epoch {accepted}, above {}", info.sid, self.epoch));
             return Ok(());
@@ -620,7 +627,7 @@ impl Master for Leader {
         asked.stale += std::mem::take(&mut asked.current);
         if self.phase == Phase::Discovery {
             self.epoch = self.epoch.max(accepted);
-        } else if let Some(learner) = self.learners.get_mut(link) {
+        } else if let Some(learner) = self.learners.get_mut(link).filter(|_| self.rolling.is_none()) {
             learner.put_leader_info(self.epoch, now);
         }
         Ok(())
@@ -674,6 +681,14 @@ impl Master for Leader {
             kind::PING => {
                 for (session, timeout_ms) in packet.touched()? {
                     replica.touch(session, timeout_ms, now);
+                }
+            }
+            kind::NEXT_EPOCH => learner.promised_next = Some(packet.zxid.0 >> 32),
+            kind::ENTER_EPOCH => {
+                learner.entered = Some(packet.zxid.0 >> 32);
+                if learner.entered == Some(self.epoch) {
+                    // It comes late: a quorum had entered without it.
+                    learner.acked = learner.acked.max(Zxid(self.epoch << 32));
                 }
             }
             kind::REVALIDATE => {

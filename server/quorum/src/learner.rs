@@ -154,6 +154,8 @@ pub(crate) struct Learner {
     asked: VecDeque<(SessionId, i32, Option<LinkId>)>,
     /// As follower that serves observers.
     observers: Option<Observers>,
+    /// This epoch is entered when everything up to here is durable.
+    entering: Option<(i64, Zxid)>,
     /// The leader has sent what nobody expects, and that was said.
     strange: bool,
     synced_by: [u64; 3],
@@ -213,6 +215,7 @@ impl Learner {
             syncs: VecDeque::new(),
             asked: VecDeque::new(),
             observers: None,
+            entering: None,
             strange: false,
             synced_by: [0; 3],
             effects: Vec::new(),
@@ -340,7 +343,7 @@ impl Learner {
         self.heard = now.mono;
         self.stage = Stage::Greeted;
         let (sid, config_version) = (self.settings.id, self.view.version());
-        let info = LearnerInfo { sid, protocol: PROTOCOL, config_version, own: !self.observer };
+        let info = LearnerInfo { sid, protocol: PROTOCOL, config_version, own: true };
         let kind = if self.observer { kind::OBSERVERINFO } else { kind::FOLLOWERINFO };
         packet::put(&mut self.out, kind, Zxid(replica.accepted_epoch() << 32), Some(&info.encode()));
         true
@@ -661,7 +664,7 @@ impl Learner {
     /// A leader's history has nothing of epochs after its own. Whoever took such a thing would have it behind all that later leaders
     /// have, and could not begin again: its log would be of an epoch that it has never promised.
     fn not_after_its_epoch(&self, zxid: Zxid) -> Result<(), Why> {
-        if i64::from(zxid.epoch()) > self.epoch {
+        if i64::from(zxid.epoch()) > self.entering.map_or(self.epoch, |(epoch, _)| epoch) {
             return Err(Broken::Other(format!("{zxid} is of an epoch after its own, {}", self.epoch)).into());
         }
         Ok(())
@@ -730,6 +733,47 @@ impl Learner {
         }
         packet::put(&mut self.out, kind::ACK, Zxid(self.epoch << 32), None);
         self.stage = Stage::Settled;
+        Ok(())
+    }
+
+    /// The next epoch, while this one goes on.
+    fn promise_next(&mut self, packet: &Packet<'_>, replica: &mut impl Replica) -> Result<(), Why> {
+        let epoch = packet.zxid.0 >> 32;
+        if epoch != self.epoch + 1 {
+            return Err(Broken::Other(format!("epoch {epoch} was to follow {}", self.epoch)).into());
+        }
+        // What was promised to somebody else is not promised again.
+        if epoch > replica.accepted_epoch() {
+            replica.set_accepted_epoch(epoch)?;
+            packet::put(&mut self.out, kind::NEXT_EPOCH, packet.zxid, None);
+        }
+        Ok(())
+    }
+
+    /// The present epoch is complete.
+    fn epoch_ends(&mut self, packet: &Packet<'_>, replica: &mut impl Replica, now: Now) -> Result<(), Why> {
+        let epoch = packet.zxid.0 >> 32;
+        if epoch != self.epoch + 1 || replica.accepted_epoch() != epoch {
+            let accepted = replica.accepted_epoch();
+            let text = format!("epoch {epoch} was to be entered behind {}, with {accepted} promised", self.epoch);
+            return Err(Broken::Other(text).into());
+        }
+        self.entering = Some((epoch, replica.last_logged()));
+        // Observers hear of the end of this epoch first.
+        self.flush_final(None, replica, now);
+        if let Some(observers) = &mut self.observers {
+            observers.enter(epoch);
+        }
+        self.enter(replica)
+    }
+
+    /// Enters the next epoch as soon as all of this one is durable.
+    fn enter(&mut self, replica: &mut impl Replica) -> Result<(), Why> {
+        let Some((epoch, _)) = self.entering.take_if(|(_, end)| replica.durable() >= *end) else { return Ok(()) };
+        replica.set_current_epoch(epoch)?;
+        self.epoch = epoch;
+        packet::put(&mut self.out, kind::ENTER_EPOCH, Zxid(epoch << 32), None);
+        info!("leader {} leads epoch {epoch} from here on", self.leader);
         Ok(())
     }
 
@@ -839,6 +883,8 @@ impl Learner {
                 self.casting = self.casting.max(packet.zxid);
                 self.vote(replica.durable());
             }
+            kind::NEXT_EPOCH => self.promise_next(packet, replica)?,
+            kind::ENTER_EPOCH => self.epoch_ends(packet, replica, now)?,
             kind::COMMITANDACTIVATE => {
                 let designated = packet.designated()?;
                 self.flush_commit(replica, now);
@@ -904,7 +950,8 @@ impl Learner {
         if self.over.is_some() || self.failed.is_some() {
             return;
         }
-        match self.settle(replica) {
+        // The epochs first: what is acknowledged was taken in them.
+        match self.settle(replica).and_then(|()| self.enter(replica)) {
             Ok(()) => {}
             Err(Why::Leader(broken)) => self.over = Some(broken.to_string()),
             Err(Why::Disk(why)) => self.failed = Some(why),

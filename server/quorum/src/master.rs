@@ -67,8 +67,12 @@ pub(crate) struct Learner {
     pub(crate) stage: Stage,
     pub(crate) observer: bool,
     pub(crate) voter: bool,
-    /// It is one of ours, and can be told when its vote decides.
+    /// It is one of ours, and can be told when its vote decides, and what the next epoch is.
     pub(crate) own: bool,
+    /// The epoch that it has promised while it followed in the one before.
+    pub(crate) promised_next: Option<i64>,
+    /// The epoch that it has entered so.
+    pub(crate) entered: Option<i64>,
     /// Its promise counts: it had not given it before.
     pub(crate) promise_counts: bool,
     /// The end of its history: when it came, and then as it was told to make it.
@@ -101,6 +105,8 @@ impl Learner {
             observer: false,
             voter: false,
             own: false,
+            promised_next: None,
+            entered: None,
             promise_counts: false,
             history_end: Zxid::ZERO,
             inbox: Vec::new(),

@@ -103,6 +103,21 @@ impl Observers {
         self.learners.next_ping()
     }
 
+    /// The next epoch begins behind what has been said to be final. Those that know how to enter it go along, the others come again.
+    pub(crate) fn enter(&mut self, epoch: i64) {
+        let stays = |learner: &Learner| learner.own && learner.stage == Stage::Live;
+        for link in self.learners.links(|learner| learner.stage > Stage::Greeting && !stays(learner)) {
+            self.drop_learner(link, true);
+        }
+        let zxid = Zxid(epoch << 32);
+        for learner in self.learners.values_mut().filter(|learner| stays(learner)) {
+            packet::put(learner.lane(), kind::NEXT_EPOCH, zxid, None);
+            packet::put(learner.lane(), kind::ENTER_EPOCH, zxid, None);
+        }
+        self.epoch = epoch;
+        self.final_to = self.final_to.max(zxid);
+    }
+
     /// Leaves all observers.
     pub(crate) fn end(self) -> Vec<Effect> {
         self.learners.end()
@@ -230,6 +245,7 @@ impl Master for Observers {
         match packet.kind {
             // The history's, once more.
             kind::ACK if packet.zxid.counter() == 0 => {}
+            kind::NEXT_EPOCH | kind::ENTER_EPOCH => {}
             kind::ACK => {
                 return Err(Broken::Other(format!("{} is acknowledged, and observers have no vote", packet.zxid)));
             }

@@ -51,6 +51,10 @@ pub mod kind {
     pub const INFORMANDACTIVATE: i32 = 19;
     /// Between Ringkeeper servers: up to here this follower's own copy, durable, is all that a quorum still needs.
     pub const CASTING: i32 = super::OWN_FRAMES;
+    /// Between Ringkeeper servers: this epoch follows the present one without an election; the learner says the same when it has promised it.
+    pub const NEXT_EPOCH: i32 = super::OWN_FRAMES + 1;
+    /// Between Ringkeeper servers: the epoch before is complete; the learner says the same when it has it durably and has entered the new one.
+    pub const ENTER_EPOCH: i32 = super::OWN_FRAMES + 2;
 }
 
 /// The mark of a learner that knows our own packets: "RK", and their version. It stands behind what ZooKeeper's leaders read.
@@ -315,7 +319,7 @@ pub struct LearnerInfo {
     pub protocol: i32,
     /// The version of its configuration; 0 if it does not say.
     pub config_version: i64,
-    /// It is a Ringkeeper server, and understands [`kind::CASTING`].
+    /// It is a Ringkeeper server, and understands [`kind::CASTING`], [`kind::NEXT_EPOCH`] and [`kind::ENTER_EPOCH`].
     pub own: bool,
 }
 

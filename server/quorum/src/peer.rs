@@ -580,7 +580,7 @@ impl Peer {
     }
 
     /// An operator wants another voter to lead, before this member goes down. Leadership goes to the voter that will win the next election, once
-    /// it has acknowledged everything. Nothing should be proposed until then: see [`Peer::is_handing_over`]. What this member does then is
+    /// it has acknowledged everything. Nothing should be proposed until then: see [`Peer::holds_writes`]. What this member does then is
     /// told by [`Peer::tick`], which is due at once.
     pub fn hand_over(&mut self, now: Now) -> HandOver {
         match &mut self.part {
@@ -589,9 +589,9 @@ impl Peer {
         }
     }
 
-    /// As leader: new transactions had better wait. It ends within a second, one way or the other.
-    pub fn is_handing_over(&self) -> bool {
-        matches!(&self.part, Part::Leading(leader) if leader.is_handing_over())
+    /// As leader: new transactions had better wait, for the end of this leadership or for the next epoch.
+    pub fn holds_writes(&self) -> bool {
+        matches!(&self.part, Part::Leading(leader) if leader.holds_writes())
     }
 
     /// What this member is.
@@ -854,7 +854,10 @@ impl Peer {
 
     /// Once a role serves, votes are told with its epoch, so that those who come late see the same of everybody.
     fn tell(&mut self, serving: Option<(ServerState, i64)>) -> bool {
-        let (Some((state, epoch)), Some(vote), false) = (serving, self.vote, self.told) else { return false };
+        let (Some((state, epoch)), Some(vote)) = (serving, self.vote) else { return false };
+        if self.told && vote.peer_epoch == epoch {
+            return false;
+        }
         let vote = Vote { peer_epoch: epoch, ..vote };
         self.told = true;
         self.fruitless = 0;

@@ -122,6 +122,10 @@ pub trait Replica {
     /// timeout before them, clients are served.
     fn lead(&mut self, epoch: i64, now: Now);
 
+    /// The epoch that this member leads goes over into this one: everything in the history is final and durable, the next transaction is the
+    /// first of `epoch`. Sessions and clients notice nothing.
+    fn next_epoch(&mut self, epoch: i64);
+
     /// A quorum (this member included, if it has acknowledged) has everything up to `zxid`: it is final. Monotonic. Used by leaders, and
     /// by learners when their leader says so; a learner that is not serving yet learns here what its leader takes for final.
     fn commit(&mut self, zxid: Zxid, now: Now);

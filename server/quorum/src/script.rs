@@ -8,7 +8,7 @@ use proto::{Millis, Zxid};
 use crate::effect::{Effect, LinkId};
 use crate::packet::{self, Packet, kind};
 
-const NAMES: [(i32, &str); 20] = [
+const NAMES: [(i32, &str); 22] = [
     (kind::REQUEST, "REQUEST"),
     (kind::PROPOSAL, "PROPOSAL"),
     (kind::ACK, "ACK"),
@@ -29,6 +29,8 @@ const NAMES: [(i32, &str); 20] = [
     (kind::ACKEPOCH, "ACKEPOCH"),
     (kind::INFORMANDACTIVATE, "INFORMANDACTIVATE"),
     (kind::CASTING, "CASTING"),
+    (kind::NEXT_EPOCH, "NEXT_EPOCH"),
+    (kind::ENTER_EPOCH, "ENTER_EPOCH"),
 ];
 
 /// A moment of the monotonic clock.

@@ -155,6 +155,8 @@ pub struct NodeSettings {
     pub local_sessions: LocalSessions,
     /// It has Java's habits.
     pub java: bool,
+    /// Behind so many transactions of an epoch the next begins.
+    pub rollover_counter: u32,
 }
 
 /// A record that went to the log.
@@ -275,6 +277,7 @@ fn ensemble(
     peer.packet_bytes_max = 2 * PAYLOAD_MAX;
     peer.force_snapshot_sync = settings.force_snapshot_sync;
     peer.reconfig_enabled = settings.reconfig;
+    peer.rollover_counter = settings.rollover_counter;
     peer.elector.connect_timeout_ms = 1_000;
     peer.elector.handshake_timeout_ms = settings.sync_limit * settings.tick_ms;
     let mut peer = Peer::new(peer, view, now.mono);

@@ -117,6 +117,8 @@ pub struct Plan {
     pub read_only_mode: bool,
     /// What clients do in this run and not in others, and which sessions they get.
     pub habits: Habits,
+    /// Behind so many transactions of an epoch the next begins. A server alone does not look at it.
+    pub rollover_counter: u32,
     /// Members that stay dead when the faults end: fewer than half of the voters.
     pub dead_at_end: usize,
     /// What operators do.
@@ -189,6 +191,7 @@ impl Plan {
             force_snapshot_sync: dice.once_in(if java.is_empty() { 12 } else { 3 }),
             leader_serves: voters == 1 || !dice.once_in(12),
             read_only_mode: seed.is_multiple_of(2),
+            rollover_counter: if Dice::new(seed, 0x7011).once_in(4) { 100 } else { 0xFFFF_0000 },
             dead_at_end: if dice.once_in(3) {
                 dice.below(voters as u64 / 2 + 1).min((voters as u64 - 1) / 2) as usize
             } else {

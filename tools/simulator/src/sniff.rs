@@ -37,6 +37,10 @@ pub enum Said {
 /// Between our own servers: the learner's copy decides.
 const CASTING: i32 = quorum::packet::kind::CASTING;
 
+/// Between our own servers: the next epoch is agreed on, and entered.
+const NEXT_EPOCH: i32 = quorum::packet::kind::NEXT_EPOCH;
+const ENTER_EPOCH: i32 = quorum::packet::kind::ENTER_EPOCH;
+
 /// Names of packet types.
 pub fn name(kind: i32) -> &'static str {
     match kind {
@@ -60,6 +64,8 @@ pub fn name(kind: i32) -> &'static str {
         18 => "ACKEPOCH",
         19 => "INFORMANDACTIVATE",
         CASTING => "CASTING",
+        NEXT_EPOCH => "NEXT_EPOCH",
+        ENTER_EPOCH => "ENTER_EPOCH",
         _ => "?",
     }
 }
@@ -182,6 +188,8 @@ pub struct Conversation {
     /// UPTODATE was said.
     up: bool,
     acked: i64,
+    /// As NEXT_EPOCH said it.
+    offered: Option<i64>,
 }
 
 /// What a judge must know of the member that speaks.
@@ -207,6 +215,7 @@ impl Default for Conversation {
             synced: false,
             up: false,
             acked: 0,
+            offered: None,
         }
     }
 }
@@ -255,6 +264,15 @@ impl Conversation {
                     "a vote is left to a learner that serves, for an open proposal",
                 )?;
             }
+            NEXT_EPOCH => {
+                let next = self.offered.or(self.epoch).map(|epoch| epoch + 1);
+                rule(self.up && next == Some(zxid >> 32), "the next epoch is offered to a learner that serves")?;
+                self.offered = next;
+            }
+            ENTER_EPOCH => {
+                rule(self.offered == Some(zxid >> 32), "the epoch that is entered was offered")?;
+                rule(self.open.is_empty(), "an epoch is complete before the next is entered")?;
+            }
             10 => {
                 rule(!self.synced && self.epoch == Some(zxid >> 32), "one NEWLEADER, of the epoch of LEADERINFO")?;
                 self.synced = true;
@@ -275,7 +293,8 @@ impl Conversation {
         match kind {
             3 if zxid & 0xFFFF_FFFF == 0 => {
                 rule(self.epoch == Some(zxid >> 32), "an ACK of NEWLEADER bears its epoch")?;
-                rule(speaker.epochs.1 == zxid >> 32, "the epoch is durable before NEWLEADER is acknowledged")
+                // The second of them may stand before what says that the next epoch is entered already.
+                rule(speaker.epochs.1 >= zxid >> 32, "the epoch is durable before NEWLEADER is acknowledged")
             }
             3 => {
                 rule(zxid > self.acked || speaker.java && zxid == self.acked, "acknowledgements grow")?;
@@ -286,6 +305,12 @@ impl Conversation {
                 // What an observer promised before to somebody who never led does not bind it.
                 let kept = Some(speaker.epochs.0) == self.epoch || self.observer && Some(speaker.epochs.0) > self.epoch;
                 rule(kept, "the accepted epoch is durable before it is acknowledged")
+            }
+            NEXT_EPOCH => rule(speaker.epochs.0 == zxid >> 32, "an epoch is promised durably before that is said"),
+            ENTER_EPOCH => {
+                rule(speaker.epochs.1 == zxid >> 32, "an epoch is entered durably before that is said")?;
+                let all = self.proposed.is_none_or(|last| last >> 32 >= zxid >> 32 || speaker.durable >= last);
+                rule(all, "who enters an epoch has all of the one before durably")
             }
             16 => {
                 self.observer = true;

@@ -222,6 +222,7 @@ impl Simulation {
                 read_only_mode: plan.read_only_mode,
                 local_sessions: plan.habits.local_sessions,
                 java: plan.java.contains(&number),
+                rollover_counter: plan.rollover_counter,
             };
             machines.push(Machine {
                 good_delay: plan.write_delay,
@@ -859,10 +860,16 @@ impl Simulation {
             )
         });
         if state.serving && state.phase == Phase::Leading {
-            if !before.is_some_and(|before| before.serving && before.phase == Phase::Leading) {
-                self.counts.reigns += 1;
-                self.reigns(node);
-                self.counts.java_reigns += u64::from(self.machines[node].settings.java);
+            match before.filter(|before| before.serving && before.phase == Phase::Leading) {
+                None => {
+                    self.counts.reigns += 1;
+                    self.reigns(node);
+                    self.counts.java_reigns += u64::from(self.machines[node].settings.java);
+                }
+                Some(before) if before.epoch != state.epoch => {
+                    *self.counts.operations.entry("NextEpoch").or_default() += 1;
+                }
+                Some(_) => {}
             }
             self.ledger.leads(node, state.epoch)?;
         }

@@ -28,7 +28,7 @@ pub enum HandOver {
     NotLeading(Option<Sid>),
     /// No other voter has this leader's history.
     NobodySynchronised,
-    /// Who votes is being changed. Ask again.
+    /// Who votes, or the epoch, is being changed. Ask again.
     Reconfiguring,
 }
 
@@ -47,7 +47,7 @@ impl Leader {
         if let Some(handing) = self.handing {
             return HandOver::UnderWay(handing.to);
         }
-        if self.pending.is_some() {
+        if self.pending.is_some() || self.rolling.is_some() {
             return HandOver::Reconfiguring;
         }
         // Who lags at this moment will have everything when requests wait.
@@ -60,8 +60,8 @@ impl Leader {
         HandOver::To(to)
     }
 
-    pub(crate) fn is_handing_over(&self) -> bool {
-        self.handing.is_some()
+    pub(crate) fn holds_writes(&self) -> bool {
+        self.handing.is_some() || self.is_draining()
     }
 
     /// Who is to lead when this leadership is over, and has everything that this leader has.
@@ -74,7 +74,7 @@ impl Leader {
         let able = |learner: &&Learner| {
             learner.stage == Stage::Live && learner.voter && self.view.verifier().weight(learner.sid) != 0
         };
-        let begun = self.proposed.counter() == 0;
+        let begun = self.proposed.counter() == 0 && !self.rolled;
         self.learners.values().filter(able).map(move |learner| (begun || learner.acked >= self.proposed, learner.sid))
     }
 

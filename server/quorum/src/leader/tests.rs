@@ -71,10 +71,26 @@ impl Scene {
     }
 
     fn comes(&mut self, sid: i64, accepted: u32) -> Vec<String> {
+        self.comes_with(sid, accepted, &Scene::info(sid))
+    }
+
+    /// One of ours.
+    fn own_comes(&mut self, sid: i64, accepted: u32) -> Vec<String> {
+        let info = LearnerInfo { sid: Sid(sid), protocol: PROTOCOL, config_version: 0, own: true };
+        self.comes_with(sid, accepted, &info.encode())
+    }
+
+    fn comes_with(&mut self, sid: i64, accepted: u32, info: &[u8]) -> Vec<String> {
         let link = sid as u64;
         self.leader.accepted(LinkId(link), at(self.now));
         let kind = if sid > 3 { kind::OBSERVERINFO } else { kind::FOLLOWERINFO };
-        self.says(link, kind, zxid(accepted, 0), Some(&Scene::info(sid)))
+        self.says(link, kind, zxid(accepted, 0), Some(info))
+    }
+
+    /// Somebody who came takes over the history of one transaction.
+    fn joins(&mut self, sid: i64) {
+        self.promises(sid, 1, zxid(1, 1));
+        self.acks(sid, zxid(2, 0));
     }
 
     fn promises(&mut self, sid: i64, current: i32, last: Zxid) -> Vec<String> {
@@ -128,14 +144,10 @@ fn rule_3_epochs_are_written_before_they_are_told_and_the_tail_is_final_only_wit
 #[test]
 fn rule_5_a_follower_of_ours_is_told_when_its_vote_decides_and_javas_is_not() {
     let mut scene = scene(Memory::with(&[zxid(1, 1)]));
-    let own = LearnerInfo { sid: Sid(1), protocol: PROTOCOL, config_version: 0, own: true }.encode();
-    scene.leader.accepted(LinkId(1), at(0));
-    scene.says(1, kind::FOLLOWERINFO, zxid(1, 0), Some(&own));
+    scene.own_comes(1, 1);
     scene.comes(2, 1);
-    for sid in [1, 2] {
-        scene.promises(sid, 1, zxid(1, 1));
-        scene.acks(sid, zxid(2, 0));
-    }
+    scene.joins(1);
+    scene.joins(2);
     let (first, second) = (scene.proposes(), scene.proposes());
     assert_eq!(scene.heard(1), ["PROPOSAL 0x200000001", "PROPOSAL 0x200000002"]);
     scene.syncs_its_log();
@@ -146,6 +158,59 @@ fn rule_5_a_follower_of_ours_is_told_when_its_vote_decides_and_javas_is_not() {
     assert_eq!(scene.replica.final_to, zxid(2, 0), "that decides nothing here");
     assert_eq!(scene.acks(1, first), ["COMMIT 0x200000001"]);
     assert_eq!(scene.acks(1, second), ["COMMIT 0x200000002"], "and is not said twice");
+}
+
+#[test]
+fn the_next_epoch_is_offered_entered_and_begun_each_with_a_quorum_and_behind_everything_before() {
+    let mut scene = scene_with(Memory::with(&[zxid(1, 1)]), |settings| settings.rollover_counter = 2);
+    scene.own_comes(1, 1);
+    scene.own_comes(2, 1);
+    scene.joins(1);
+    scene.joins(2);
+    scene.proposes();
+    let last = scene.proposes();
+    scene.replica.told.clear();
+    scene.syncs_its_log();
+    let heard = scene.heard(1);
+    assert_eq!(heard[2..], ["CASTING 0x200000002", "NEXT_EPOCH 0x300000000"], "{heard:?}");
+    assert_eq!(scene.replica.told, [Told::AcceptedEpoch(3)], "before it is told");
+    assert!(!scene.leader.holds_writes());
+
+    // A quorum has promised; what is open must be final before anybody enters.
+    assert_eq!(scene.says(1, kind::NEXT_EPOCH, zxid(3, 0), None), [""; 0]);
+    assert!(scene.leader.holds_writes());
+    scene.leader.closed(LinkId(2), &mut scene.replica, at(0));
+    assert_eq!(scene.own_comes(2, 3), [""; 0], "who comes again with that promise waits for the epoch");
+    assert_eq!(scene.replica.current, 2);
+    assert_eq!(scene.acks(1, last), ["COMMIT 0x200000001", "COMMIT 0x200000002", "ENTER_EPOCH 0x300000000"]);
+    assert_eq!(scene.replica.current, 3);
+    assert_eq!((scene.leader.epoch(), scene.leader.holds_writes()), (2, true));
+
+    scene.replica.told.clear();
+    let entered = packet(kind::ENTER_EPOCH, zxid(3, 0), None);
+    scene.leader.received(LinkId(1), &entered, &mut scene.replica, at(0));
+    assert_eq!(scene.replica.told, [Told::Lead(3)]);
+    assert_eq!((scene.leader.epoch(), scene.leader.holds_writes(), scene.leader.over()), (3, false, None));
+    assert_eq!(scene.heard(2), ["LEADERINFO 0x300000000"]);
+    assert_eq!(scene.promises(2, -1, last), ["DIFF 0x300000000", "NEWLEADER 0x300000000"]);
+    scene.proposes();
+    assert_eq!(scene.heard(1), ["PROPOSAL 0x300000001"]);
+}
+
+#[test]
+fn a_member_of_javas_makes_an_epochs_last_zxid_end_the_leadership() {
+    let mut scene = scene_with(Memory::with(&[zxid(1, 1)]), |settings| settings.rollover_counter = 2);
+    scene.own_comes(1, 1);
+    scene.comes(2, 1);
+    scene.joins(1);
+    scene.joins(2);
+    scene.proposes();
+    let last = scene.proposes();
+    scene.syncs_its_log();
+    assert_eq!(scene.leader.over(), None, "somebody waits for an answer");
+    scene.acks(1, last);
+    assert_eq!(scene.leader.over(), Some("epoch 2 has used up its zxids"));
+    assert_eq!(scene.replica.accepted, 2);
 }
 
 #[test]

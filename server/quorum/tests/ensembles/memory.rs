@@ -299,10 +299,17 @@ impl Replica for Memory {
     }
 
     fn lead(&mut self, epoch: i64, _now: Now) {
+        self.next_epoch(epoch);
+        self.role = Some(Role::Leader);
+    }
+
+    fn next_epoch(&mut self, epoch: i64) {
+        if self.role == Some(Role::Leader) {
+            assert_eq!(self.durable_len, self.log.len(), "epoch {epoch} begins behind what is durable");
+        }
         self.began = Zxid(epoch << 32);
         self.final_to = self.began;
         self.history.last = self.began;
-        self.role = Some(Role::Leader);
         self.told.push(Told::Lead(epoch));
     }
 

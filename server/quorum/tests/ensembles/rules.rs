@@ -243,20 +243,34 @@ fn a_sync_is_answered_when_all_that_was_final_before_is_final_here() {
 }
 
 #[test]
-fn an_epochs_last_zxid_ends_the_leadership_and_nothing_is_lost() {
-    let mut world = World::new(8, view(3, 0));
+fn behind_an_epochs_last_zxid_the_next_begins_and_nobody_stops_serving() {
+    let mut world = World::new(8, view(3, 2));
     world.settings.rollover_counter = 50;
     world.start_all();
     world.until("service", 10_000, World::everybody_serves);
+    let (leader, began) = (world.leader().unwrap(), world.peer(1).state().epoch);
     let mut written = 0;
     while written < 200 {
-        if let Some(leader) = world.leader() {
-            written += u64::from(world.write(leader));
-        }
+        written += u64::from(world.write(leader));
         world.run(5);
+        assert!(world.everybody_serves() && world.leader() == Some(leader));
     }
     world.until("everything", 5_000, |world| world.chosen.len() == 200);
-    assert!(world.chosen.last().unwrap().0.epoch() >= 4);
+    world.run(1_000);
+    let (rolled, last) = (world.rolled as i64, world.chosen.last().unwrap().0);
+    assert!((3..=4).contains(&rolled) && i64::from(last.epoch()) == began + rolled, "{rolled}: {last}");
+    for id in 1..=5 {
+        let replica = &world.members[&Sid(id)].replica;
+        assert_eq!(
+            (replica.accepted, replica.current, world.peer(id).state().epoch),
+            (began + rolled, began + rolled, began + rolled)
+        );
+    }
+    // Who comes later finds that epoch.
+    world.crash(1);
+    world.start(1);
+    world.until("service", 5_000, World::everybody_serves);
+    assert_eq!((world.leader(), world.peer(1).state().epoch), (Some(leader), began + rolled));
 }
 
 #[test]
@@ -412,8 +426,8 @@ fn leadership_is_handed_to_the_best_of_the_others_with_everything_that_was_propo
         assert_eq!(world.hand_over(1), Some(HandOver::NotLeading(Some(Sid(5)))));
         assert_eq!(world.hand_over(5), Some(HandOver::To(Sid(best))));
         assert_eq!(world.hand_over(5), Some(HandOver::UnderWay(Sid(best))));
-        assert!(world.peer(5).is_handing_over());
-        world.until("the end of its leadership", 300, |world| !world.peer(5).is_handing_over());
+        assert!(world.peer(5).holds_writes());
+        world.until("the end of its leadership", 300, |world| !world.peer(5).holds_writes());
         let proposed = world.peer(best).state().epoch;
         world.until("the next leader", 150, |world| world.leader() == Some(best));
         assert_eq!(world.peer(best).state().epoch, proposed + 1, "no epoch was begun in vain");
@@ -486,9 +500,9 @@ fn leadership_stays_where_nobody_could_take_it_and_returns_if_the_successor_dies
     assert!(world.write(3));
     assert_eq!(world.hand_over(3), Some(HandOver::To(Sid(2))));
     world.run(900);
-    assert!(world.peer(3).is_handing_over());
+    assert!(world.peer(3).holds_writes());
     world.run(110);
-    assert!(!world.peer(3).is_handing_over() && world.peer(3).state().phase == Phase::Leading);
+    assert!(!world.peer(3).holds_writes() && world.peer(3).state().phase == Phase::Leading);
 
     let mut world = World::new(3, view(2, 1));
     world.start(1);

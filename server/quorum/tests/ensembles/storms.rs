@@ -62,7 +62,7 @@ fn storm(seed: u64, reconfiguring: bool, masters: bool) -> usize {
         world.settings.observer_master_bytes_max = [0, 1 << 10, 32 << 20][world.dice.below(3) as usize];
     }
     if world.dice.chance(20) {
-        world.settings.rollover_counter = 30;
+        world.settings.rollover_counter = 12;
     }
     for member in world.members.values_mut() {
         member.replica.window = 1 + (seed as usize % 40);
@@ -138,8 +138,10 @@ pub fn mend(world: &mut World) {
     world.heal();
     world.start_all();
     // A leader that was cut off serves until it notices.
-    world
-        .until("service of all under one leader", 60_000, |world| world.everybody_serves() && world.leader().is_some());
+    world.until("service of all under one leader", 60_000, |world| {
+        let leader = world.leader().filter(|_| world.everybody_serves());
+        leader.is_some_and(|leader| !world.peer(leader).holds_writes())
+    });
     let leader = world.leader().expect("one leads");
     let before = world.chosen.len();
     assert!(world.write(leader));
