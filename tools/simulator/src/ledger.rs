@@ -110,6 +110,8 @@ pub struct Ledger {
     /// Configurations, by the zxid that made them; the last one is in force.
     views: BTreeMap<i64, Membership>,
     reigns: BTreeMap<i64, Reign>,
+    /// Members may have sessions of their own.
+    pub local_sessions: bool,
 }
 
 /// zxids as people say them.
@@ -137,6 +139,7 @@ impl Ledger {
             logs,
             views: BTreeMap::from([(0, view)]),
             reigns: BTreeMap::new(),
+            local_sessions: false,
         }
     }
 
@@ -525,8 +528,14 @@ impl Ledger {
         let failed = record.txn.is_error();
         let cxid = header.cxid.0;
         if cxid > 0 && header.op != Op::CreateSession {
+            // A leader takes a session that it does not know for one of the member's own, where there may be such (as Java's): what was on
+            // its way when the session was closed is then done.
+            let late = header.op != Op::CloseSession && self.closed.contains(&session);
+            hold(failed || !late || self.local_sessions, "SessionFifo", || {
+                format!("request {cxid} of session {session} is done behind its end, as {}", hex(zxid))
+            })?;
             let last = self.cxids.entry(session).or_insert(0);
-            hold(failed || cxid > *last, "SessionFifo", || {
+            hold(failed || late || cxid > *last, "SessionFifo", || {
                 format!("request {cxid} of session {session} comes behind its {last}, as {}", hex(zxid))
             })?;
             *last = cxid.max(*last);

@@ -200,7 +200,8 @@ impl Simulation {
         let network = Network::new(plan.weather.clone(), Dice::new(plan.seed, 0x2E7));
         let alone = || Membership { members: [(0, true)].into(), ..Membership::default() };
         let view = Membership::parse(&plan.view()).filter(|_| plan.machines() > 1).unwrap_or_else(alone);
-        let ledger = Ledger::new(plan.machines(), view);
+        let mut ledger = Ledger::new(plan.machines(), view);
+        ledger.local_sessions = plan.habits.local_sessions != member::LocalSessions::Off;
         let mut agenda = Agenda::default();
         let mut machines = Vec::new();
         for number in 0..plan.machines() {
