@@ -63,8 +63,6 @@ pub struct Parts {
     pub read_only_after_ms: Option<i64>,
     /// What becomes of new sessions.
     pub local_sessions: LocalSessions,
-    /// `reconfigEnabled`
-    pub reconfig_enabled: bool,
     /// `commitLogCount`: final transactions that stay in memory for learners that lag behind.
     pub history_max: usize,
 }
@@ -154,7 +152,6 @@ pub(crate) struct Ensemble {
     store: Store,
     epochs: Epochs,
     leader_serves: bool,
-    reconfig_enabled: bool,
     history_max: usize,
     history: History,
     /// Transactions of the sequencer that the peer has not been told of.
@@ -200,7 +197,6 @@ impl Ensemble {
             store: parts.store,
             epochs: parts.epochs,
             leader_serves: parts.leader_serves,
-            reconfig_enabled: parts.reconfig_enabled,
             history_max: parts.history_max,
             history: History { txns: VecDeque::new(), last },
             captured: Vec::new(),
@@ -651,6 +647,15 @@ impl WriteStage {
         self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
     }
 
+    /// The same, if it shows anything else: the tree was loaded, or went back.
+    fn keep_config(&mut self) {
+        let Some(text) = self.ensemble.as_deref().map(|ensemble| ensemble.view.to_text()) else { return };
+        let node = self.sequencer.tree().node("/zookeeper/config");
+        if node.is_none_or(|node| node.data() != Some(text.as_bytes())) {
+            self.show_config();
+        }
+    }
+
     /// All sessions are alive, and have their whole timeout before them.
     fn revive_sessions(&mut self, now: Now) {
         self.tracker.clear();
@@ -675,9 +680,7 @@ impl WriteStage {
         ensemble.final_to = last;
         ensemble.history = History { txns: VecDeque::new(), last };
         ensemble.before_epoch = last;
-        if !ensemble.reconfig_enabled {
-            self.show_config();
-        }
+        self.keep_config();
     }
 
     fn newest_snapshot(&mut self) -> Option<Zxid> {
@@ -904,6 +907,7 @@ impl Replica for WriteStage {
             let history = &mut self.ens().history;
             while history.txns.pop_back_if(|(zxid, _)| *zxid > last).is_some() {}
             history.last = kept;
+            self.keep_config();
             return Ok(exact);
         }
         // What was taken for final when this server started was not.
@@ -1036,10 +1040,7 @@ impl Replica for WriteStage {
     fn activated(&mut self, view: &QuorumView) {
         let view = Arc::new(view.clone());
         self.ens().view = view.clone();
-        let shown = self.sequencer.tree().node("/zookeeper/config").and_then(|node| node.data().map(<[u8]>::to_vec));
-        if shown.as_deref() != Some(view.to_text().as_bytes()) {
-            self.show_config();
-        }
+        self.keep_config();
         self.ens_effects.push(Effect::View { view, is_final: true });
     }
 

@@ -410,13 +410,15 @@ impl Leader {
             let first = Zxid(self.epoch << 32);
             (self.proposed, self.own_acked, self.committed) = (first, first, first);
             self.phase = Phase::Broadcast;
-            if let Some((_, view)) = self.pending.take() {
-                self.activate(view, self.settings.id);
-            }
             self.figures.served_since = Some(now.mono);
             info!("leading epoch {} from {}", self.epoch, self.began_with.1);
             for learner in self.learners.values_mut().filter(|learner| learner.stage == Stage::Synced) {
                 learner.go_live(now);
+            }
+            if let Some((_, view)) = self.pending.take() {
+                // It may be the one that takes this leader's vote away.
+                let designated = self.designate(&view);
+                self.activate(view, designated);
             }
         }
         Ok(())

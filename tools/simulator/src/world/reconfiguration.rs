@@ -192,7 +192,7 @@ impl Simulation {
 
     // --- the end
 
-    /// Who is dead when the faults end, and stays so: in every configuration that may count, fewer than half of the voters.
+    /// Who is dead when the faults end, and stays so: fewer than half of the voters.
     pub(super) fn who_dies(&mut self) -> BTreeSet<usize> {
         let mut dead = BTreeSet::new();
         // A reconfiguration that is still on its way may need anybody.
