@@ -215,6 +215,7 @@ impl Plan {
         let mut plan = Plan::new(seed);
         plan.mix.0.iter_mut().for_each(|(_, weight)| *weight = 0);
         plan.dead_at_end = 0;
+        plan.rollover_counter = 0xFFFF_0000;
         plan.operations = Operations::default();
         plan.java = Vec::new();
         plan.habits.operator = false;

@@ -180,3 +180,14 @@ fn a_member_that_goes_back_shows_its_configuration() {
     });
     assert!(truncs.get() > 0, "nothing was taken back");
 }
+
+#[test]
+fn epochs_follow_each_other_under_one_leader() {
+    let mut plan = three(5);
+    plan.rollover_counter = 50;
+    let mut world = begun(plan);
+    world.wait_for_txns(300).expect("nothing stops them");
+    let counts = world.counts();
+    assert_eq!((counts.reigns, counts.starts), (1, 3));
+    assert!(counts.operations["NextEpoch"] >= 4, "{counts}");
+}
