@@ -63,6 +63,8 @@ pub struct Parts {
     pub read_only_after_ms: Option<i64>,
     /// What becomes of new sessions.
     pub local_sessions: LocalSessions,
+    /// `reconfigEnabled`
+    pub reconfig_enabled: bool,
     /// `commitLogCount`: final transactions that stay in memory for learners that lag behind.
     pub history_max: usize,
 }
@@ -152,6 +154,7 @@ pub(crate) struct Ensemble {
     store: Store,
     epochs: Epochs,
     leader_serves: bool,
+    reconfig_enabled: bool,
     history_max: usize,
     history: History,
     /// Transactions of the sequencer that the peer has not been told of.
@@ -197,6 +200,7 @@ impl Ensemble {
             store: parts.store,
             epochs: parts.epochs,
             leader_serves: parts.leader_serves,
+            reconfig_enabled: parts.reconfig_enabled,
             history_max: parts.history_max,
             history: History { txns: VecDeque::new(), last },
             captured: Vec::new(),
@@ -647,13 +651,27 @@ impl WriteStage {
         self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
     }
 
-    /// The same, if it shows anything else: the tree was loaded, or went back.
+    /// At a start: a newer configuration in the own history was proposed, whether or not this member came to note that. It may be final. Not
+    /// where the own one has no version: an operator has written it anew, perhaps for another ensemble's data.
+    pub(crate) fn recall_config(&mut self) {
+        let view = self.shown_config();
+        let peer = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.peer.as_deref_mut());
+        if let (Some(peer), Some(view)) = (peer.filter(|peer| peer.view().version() > 0), view) {
+            peer.seen(view);
+        }
+    }
+
+    /// The same, if it shows nothing, or an older one: the tree was loaded, or went back. What a transaction made of it stays.
     fn keep_config(&mut self) {
-        let Some(text) = self.ensemble.as_deref().map(|ensemble| ensemble.view.to_text()) else { return };
-        let node = self.sequencer.tree().node("/zookeeper/config");
-        if node.is_none_or(|node| node.data() != Some(text.as_bytes())) {
+        let Some(version) = self.ensemble.as_deref().map(|ensemble| ensemble.view.version()) else { return };
+        if self.shown_config().is_none_or(|shown| shown.version() < version) {
             self.show_config();
         }
+    }
+
+    fn shown_config(&mut self) -> Option<QuorumView> {
+        let node = self.sequencer.tree().node("/zookeeper/config")?;
+        QuorumView::parse(std::str::from_utf8(node.data()?).ok()?).ok()
     }
 
     /// All sessions are alive, and have their whole timeout before them.
@@ -680,7 +698,11 @@ impl WriteStage {
         ensemble.final_to = last;
         ensemble.history = History { txns: VecDeque::new(), last };
         ensemble.before_epoch = last;
-        self.keep_config();
+        if ensemble.reconfig_enabled {
+            self.keep_config();
+        } else {
+            self.show_config();
+        }
     }
 
     fn newest_snapshot(&mut self) -> Option<Zxid> {

@@ -237,6 +237,7 @@ impl WriteStage {
             group_since: None,
         };
         stage.log.hold(stage.ensemble.is_some());
+        stage.recall_config();
         stage.show_config();
         stage.schedule_snapshot();
         stage.snapshots.txns = parts.replayed;

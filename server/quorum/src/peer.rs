@@ -339,7 +339,7 @@ impl Peer {
 
     /// A newer configuration was seen before this process began, and it was not known to be final.
     pub fn seen(&mut self, view: QuorumView) {
-        if view.version() > self.view.version() {
+        if self.settings.reconfig_enabled && view.version() > self.view.version() {
             self.last_seen = Some(Arc::new(view));
             self.elector.set_view(self.view.clone(), self.last_seen.clone());
         }

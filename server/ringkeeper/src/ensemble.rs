@@ -83,6 +83,7 @@ pub fn parts(
             config::LocalSessions { upgrading: false, .. } => LocalSessions::On,
             config::LocalSessions { .. } => LocalSessions::Upgraded,
         },
+        reconfig_enabled: config.nodes.reconfig,
         history_max: ensemble.catch_up.transactions as usize,
     })
 }

@@ -296,6 +296,7 @@ fn ensemble(
         leader_serves: settings.leader_serves,
         read_only_after_ms: settings.read_only_mode.then_some(2 * settings.tick_ms),
         local_sessions: settings.local_sessions,
+        reconfig_enabled: settings.reconfig,
         history_max: settings.history_max,
     })
 }

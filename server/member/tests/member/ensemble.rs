@@ -33,6 +33,7 @@ pub fn parts(view: &str) -> Parts {
         leader_serves: true,
         read_only_after_ms: None,
         local_sessions: LocalSessions::Off,
+        reconfig_enabled: false,
         history_max: 500,
     }
 }
