@@ -312,7 +312,9 @@ impl Ledger {
         let known = self.logs[node].txns.last_key_value().map_or(0, |(zxid, _)| *zxid);
         if !fresh && snapshot > known {
             // It was killed while it installed a leader's snapshot, and the start has completed that.
-            let leader = self.logs.iter().position(|log| log.txns.contains_key(&snapshot));
+            // The first zxid of an epoch names no transaction: what is before it is in the snapshot.
+            let end = if snapshot & 0xFFFF_FFFF == 0 { self.last_before(snapshot) } else { snapshot };
+            let leader = self.logs.iter().position(|log| log.txns.contains_key(&end));
             self.rebased(node, leader, snapshot + 1)?;
         }
         let log = &mut self.logs[node];
