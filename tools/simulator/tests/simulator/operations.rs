@@ -191,3 +191,36 @@ fn epochs_follow_each_other_under_one_leader() {
     assert_eq!((counts.reigns, counts.starts), (1, 3));
     assert!(counts.operations["NextEpoch"] >= 4, "{counts}");
 }
+
+/// Found here: a leader that was killed with a reconfiguration in its log, and before it had noted that anywhere else, led again by the old
+/// configuration, took it for final without a quorum of the new members, and never went by it.
+#[test]
+fn a_member_that_was_killed_while_it_proposed_a_configuration_knows_of_it() {
+    let lost = std::cell::Cell::new(0);
+    over_seeds(40, "killed while proposing", |seed| {
+        let mut world = begun(with_spares(seed % 4));
+        [3, 4].into_iter().try_for_each(|node| world.enlist(node))?;
+        world.wait("all serve", |world| (0..5).all(|node| world.serves(node)))?;
+        let first = leader(&mut world)?;
+        world.wait("the operator", |world| world.is_connected(0))?;
+        world.rest(true);
+        let later = world.now() + 50 * MS;
+        world.wait("silence", |world| world.now() >= later)?;
+        world.rest(false);
+        world.ask_for(0, Change { whole: true, ..joins(&[first, 3, 4]) });
+        world.rest(true);
+        world.kill_after(first, seed / 4);
+        let later = world.now() + 20 * MS;
+        world.wait("an end", |world| !world.runs(first) || world.now() >= later)?;
+        (0..5).try_for_each(|node| world.kill(node, false))?;
+        lost.set(lost.get() + world.ledger.proposed_views().len());
+        (0..3).try_for_each(|node| world.start(node))?;
+        let later = world.now() + SECOND;
+        world.wait("the old ones", |world| world.now() >= later)?;
+        [3, 4].into_iter().try_for_each(|node| world.start(node))?;
+        world.rest(false);
+        world.wait_for_txns(20)?;
+        Ok(world)
+    });
+    assert!(lost.get() > 0, "no configuration was in a log");
+}
