@@ -132,6 +132,9 @@ pub struct Elector {
     committed: Arc<QuorumView>,
     last_seen: Option<Arc<QuorumView>>,
     config: String,
+    /// Where others reach this server, as the last configuration that had it said: one that it was removed from does not say, and who has the
+    /// greater id must call back.
+    own: Vec<HostPort>,
     peers: BTreeMap<Sid, Acquaintance>,
     links: BTreeMap<LinkId, Link>,
     attempts: BTreeMap<Ticket, Sid>,
@@ -152,8 +155,9 @@ impl Elector {
         Elector {
             election: Election::new(settings.id, settings.finalize_wait_ms, view.clone()),
             resend_ms: settings.notification_min_ms,
-            settings,
             config: view.to_text(),
+            own: view.member(settings.id).map(|member| member.election()).unwrap_or_default(),
+            settings,
             committed: view,
             last_seen: None,
             peers: BTreeMap::new(),
@@ -261,9 +265,8 @@ impl Elector {
             self.effects.push(Effect::Close(link));
             return;
         };
-        let own = self.committed.member(self.settings.id).map(|member| member.election()).unwrap_or_default();
         // Several there are only with multiAddress.enabled.
-        let bytes = Introduction::encode(self.settings.id, &own, own.len() > 1);
+        let bytes = Introduction::encode(self.settings.id, &self.own, self.own.len() > 1);
         self.effects.push(Effect::Send { link, bytes });
         self.election.present(sid);
         let peer = self.peers.entry(sid).or_default();
@@ -416,6 +419,9 @@ impl Elector {
     /// The configuration changed. While looking, [`Elector::look`] should follow.
     pub fn set_view(&mut self, committed: Arc<QuorumView>, last_seen: Option<Arc<QuorumView>>) {
         self.config = committed.to_text();
+        if let Some(member) = committed.member(self.settings.id) {
+            self.own = member.election();
+        }
         let before = std::mem::replace(&mut self.committed, committed.clone());
         self.leave_moved(&before);
         self.last_seen = last_seen.clone();

@@ -586,6 +586,7 @@ impl Simulation {
         }
         let (now, at) = (self.clock(node), self.now());
         let seed = self.dice.any();
+        self.readmit(node);
         let machine = &mut self.machines[node];
         machine.powered = true;
         machine.life += 1;

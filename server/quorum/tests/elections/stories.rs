@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use proto::{Millis, Sid};
-use quorum::elector::{ServerState, Vote};
+use proto::{Millis, Sid, Zxid};
+use quorum::effect::{Effect, LinkId};
+use quorum::elector::{Elector, ElectorSettings, ServerState, Vote};
 use quorum::notification;
 use quorum::view::QuorumView;
 
@@ -489,4 +490,27 @@ fn the_link_to_a_member_whose_election_port_moves_is_made_anew_and_the_others_st
     links_are_single_and_whole(&world, &[1, 2, 3]);
     assert_ne!(world.link_to(3, 1), before.0);
     assert_eq!(world.link_to(3, 2), before.1);
+}
+
+/// Found in the simulator: it was to be a voter again, and whoever had heard of that only from others could not call it back.
+#[test]
+fn a_server_that_was_removed_still_says_where_it_is() {
+    let view = |text: String| Arc::new(QuorumView::parse(&text).expect("a configuration"));
+    let all = view(servers(3, 0));
+    let rest = view(servers(3, 0).lines().skip(1).map(|line| format!("{line}\n")).collect::<String>() + "version=7");
+    let now = Millis(0);
+    let mut elector = Elector::new(ElectorSettings::new(Sid(1)), all.clone(), now);
+    elector.set_view(rest, None);
+    elector.look(Zxid(0), 0, now);
+    let asked = elector.effects().find_map(|effect| match effect {
+        Effect::Connect { ticket, .. } => Some(ticket),
+        _ => None,
+    });
+    elector.connected(asked.expect("it looks for the others"), LinkId(1), now);
+    let said = elector.effects().find_map(|effect| match effect {
+        Effect::Send { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    let places = all.member(Sid(1)).expect("it was one").election();
+    assert_eq!(said, Some(notification::Introduction::encode(Sid(1), &places, false)));
 }

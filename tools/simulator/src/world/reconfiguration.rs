@@ -166,6 +166,26 @@ impl Simulation {
         Ok(())
     }
 
+    /// A machine gets a configuration file. Who is no member yet knows the members, and counts itself among them until they tell it better.
+    fn configure(&mut self, node: usize) {
+        let view = self.ledger.view();
+        let mut members = view.members.clone();
+        let version = if members.contains_key(&node) { view.version } else { 0 };
+        members.entry(node).or_insert(self.dice.once_in(2));
+        let settings = &mut self.machines[node].settings;
+        settings.view = membership::text(&members, version);
+        settings.proposed = None;
+    }
+
+    /// A server does not start by a configuration in which it is not.
+    pub(super) fn readmit(&mut self, node: usize) {
+        let settings = &self.machines[node].settings;
+        let knows_itself = |view: Membership| view.members.contains_key(&node);
+        if settings.reconfig && !Membership::parse(&settings.view).is_some_and(knows_itself) {
+            self.configure(node);
+        }
+    }
+
     /// A machine that is to be a member, or is one already, starts.
     pub fn enlist(&mut self, node: usize) -> Held {
         if !self.machines[node].retired {
@@ -176,14 +196,7 @@ impl Simulation {
         }
         let fresh = self.machines[node].fresh;
         if fresh || self.dice.once_in(2) {
-            // Who is no member yet knows the members, and counts itself among them until they tell it better.
-            let view = self.ledger.view();
-            let mut members = view.members.clone();
-            let version = if members.contains_key(&node) { view.version } else { 0 };
-            members.entry(node).or_insert(self.dice.once_in(2));
-            let text = membership::text(&members, version);
-            self.machines[node].settings.view = text;
-            self.machines[node].settings.proposed = None;
+            self.configure(node);
         }
         self.machines[node].retired = false;
         self.count_operation(if fresh { "MachineJoinsEmpty" } else { "MachineJoinsAgain" });
