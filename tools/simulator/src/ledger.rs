@@ -315,7 +315,7 @@ impl Ledger {
             // The first zxid of an epoch names no transaction: what is before it is in the snapshot.
             let end = if snapshot & 0xFFFF_FFFF == 0 { self.last_before(snapshot) } else { snapshot };
             let leader = self.logs.iter().position(|log| log.txns.contains_key(&end));
-            self.rebased(node, leader, snapshot + 1)?;
+            self.rebased(node, leader, end + 1)?;
         }
         let log = &mut self.logs[node];
         log.delivered = None;
