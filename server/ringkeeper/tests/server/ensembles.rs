@@ -236,6 +236,8 @@ fn with_leader_serves_no_the_leader_has_no_clients() {
     assert_eq!(servers[at].word("mntr"), "This ZooKeeper instance is not currently serving requests\n");
 
     servers.remove(at).kill();
+    // One may still follow the dead leader when the other has noticed that it is gone.
+    until("another leads", || servers.iter().any(|server| server.log.so_far().contains("leading epoch ")));
     until("one follows", || follow(&servers) == 1);
     let (follower, leader) = if mode(&servers[0]).is_some() { (0, 1) } else { (1, 0) };
     let mut session = servers[follower].session();
