@@ -651,13 +651,15 @@ impl WriteStage {
         self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
     }
 
-    /// At a start: a newer configuration in the own history was proposed, whether or not this member came to note that. It may be final. Not
-    /// where the own one has no version: an operator has written it anew, perhaps for another ensemble's data.
+    /// At a start. A newer configuration in the own history was proposed, whether or not this member came to note that, and may be final: it is
+    /// shown as all of the history is. Not where the own one has no version: an operator has written it anew, perhaps for another ensemble's
+    /// data.
     pub(crate) fn recall_config(&mut self) {
-        let view = self.shown_config();
-        let peer = self.ensemble.as_deref_mut().and_then(|ensemble| ensemble.peer.as_deref_mut());
-        if let (Some(peer), Some(view)) = (peer.filter(|peer| peer.view().version() > 0), view) {
-            peer.seen(view);
+        let Some(ensemble) = self.ensemble.as_deref() else { return };
+        let (own, recalls) = (ensemble.view.version(), ensemble.reconfig_enabled);
+        match self.shown_config().filter(|shown| recalls && own > 0 && shown.version() > own) {
+            Some(newer) => self.with_peer(|peer, _| peer.seen(newer)),
+            None => self.show_config(),
         }
     }
 

@@ -238,7 +238,6 @@ impl WriteStage {
         };
         stage.log.hold(stage.ensemble.is_some());
         stage.recall_config();
-        stage.show_config();
         stage.schedule_snapshot();
         stage.snapshots.txns = parts.replayed;
         stage

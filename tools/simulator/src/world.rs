@@ -803,9 +803,13 @@ impl Simulation {
         let leader = leader.map(|sid| sid.0 as usize - 1);
         for moved in seen.moved {
             match moved {
-                Moved::Truncated(to) | Moved::Rebased(to) if !whole => {
-                    // The disk is as it was at some moment of that; the start will show.
+                // The disk is as it was at some moment of that; the start will show.
+                Moved::Truncated(to) if !whole => {
                     self.ledger.interrupted(node, to.0);
+                    return Ok(());
+                }
+                Moved::Rebased(first) if !whole => {
+                    self.ledger.interrupted(node, first.0 - 1);
                     return Ok(());
                 }
                 Moved::Truncated(to) => self.ledger.truncated(node, to.0)?,
