@@ -536,6 +536,8 @@ impl Ledger {
             hold(failed || !late || self.local_sessions, "SessionFifo", || {
                 format!("request {cxid} of session {session} is done behind its end, as {}", hex(zxid))
             })?;
+            // Whoever has the session by then, a close that was on its way ends it (as Java's PrepRequestProcessor does, and says).
+            let late = late || header.op == Op::CloseSession;
             let last = self.cxids.entry(session).or_insert(0);
             hold(failed || late || cxid > *last, "SessionFifo", || {
                 format!("request {cxid} of session {session} comes behind its {last}, as {}", hex(zxid))
