@@ -651,15 +651,16 @@ impl WriteStage {
         self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
     }
 
-    /// At a start. A newer configuration in the own history was proposed, whether or not this member came to note that, and may be final: it is
-    /// shown as all of the history is. Not where the own one has no version: an operator has written it anew, perhaps for another ensemble's
-    /// data.
+    /// At a start. A newer configuration in the own history is shown as all of the history is, unless the own one has no version.
     pub(crate) fn recall_config(&mut self) {
         let Some(ensemble) = self.ensemble.as_deref() else { return };
         let (own, recalls) = (ensemble.view.version(), ensemble.reconfig_enabled);
-        match self.shown_config().filter(|shown| recalls && own > 0 && shown.version() > own) {
-            Some(newer) => self.with_peer(|peer, _| peer.seen(newer)),
-            None => self.show_config(),
+        let newer = self.shown_config().filter(|shown| recalls && shown.version() > own);
+        if newer.is_none() || own == 0 {
+            self.show_config();
+        }
+        if let Some(newer) = newer {
+            self.with_peer(|peer, _| peer.recall(newer));
         }
     }
 

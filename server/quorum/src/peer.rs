@@ -279,6 +279,8 @@ pub struct Peer {
     view: Arc<QuorumView>,
     /// A newer configuration that was proposed, and of which it is not known that it is final.
     last_seen: Option<Arc<QuorumView>>,
+    /// The newest configuration in the history with which this process began, for as long as its own has no version.
+    recalled: Option<Arc<QuorumView>>,
     elector: Elector,
     part: Part,
     begun: bool,
@@ -317,6 +319,7 @@ impl Peer {
             settings: Arc::new(settings),
             view,
             last_seen: None,
+            recalled: None,
             part: Part::Looking { asked: false, since: now, not_before: now, poll_at: now, appointed: None },
             begun: false,
             vote: None,
@@ -342,6 +345,17 @@ impl Peer {
         if self.settings.reconfig_enabled && view.version() > self.view.version() {
             self.last_seen = Some(Arc::new(view));
             self.elector.set_view(self.view.clone(), self.last_seen.clone());
+        }
+    }
+
+    /// The newest configuration in the own history before this process began: it was proposed, whether or not this member noted that, and may
+    /// be final. Where the own one has no version an operator has written it anew, perhaps for another ensemble's data: then it counts from
+    /// when others tell of one with a version, which is older.
+    pub fn recall(&mut self, view: QuorumView) {
+        if self.view.version() > 0 {
+            self.seen(view);
+        } else {
+            self.recalled = Some(Arc::new(view));
         }
     }
 
@@ -815,6 +829,8 @@ impl Peer {
         self.told = false;
         // If that came to nothing, it does not a second time.
         self.favoured = None;
+        // The history is the leader's from now on.
+        self.recalled = None;
         let early = std::mem::take(&mut self.early);
         if vote.leader == self.settings.id {
             info!("elected to lead from {}", replica.last_logged());
@@ -915,6 +931,9 @@ impl Peer {
             learner.has_view(self.view.clone());
         }
         replica.activated(&self.view);
+        if let Some(recalled) = self.recalled.take() {
+            self.see(recalled, Seen::Proposed, replica);
+        }
     }
 
     fn look_again(&mut self, replica: &mut impl Replica, now: Now) {

@@ -55,6 +55,8 @@ pub struct Memory {
     pub view: Option<QuorumView>,
     /// One that was proposed.
     pub seen_view: Option<QuorumView>,
+    /// One that the history has at a start.
+    pub recalled_view: Option<QuorumView>,
     // --- what it does not
     pub final_to: Zxid,
     began: Zxid,
@@ -88,6 +90,7 @@ impl Memory {
             current: 0,
             view: None,
             seen_view: None,
+            recalled_view: None,
             final_to: Zxid::ZERO,
             began: Zxid::ZERO,
             history: History::default(),

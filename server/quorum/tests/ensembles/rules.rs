@@ -508,3 +508,34 @@ fn leadership_stays_where_nobody_could_take_it_and_returns_if_the_successor_dies
     world.start(1);
     assert_eq!(world.hand_over(1), Some(HandOver::NotLeading(None)));
 }
+
+/// The simulator's seed 19871: a member whose configuration the operator had written anew, without a version, led others by an old one,
+/// although its history had a newer one that may be final without a quorum of the old.
+#[test]
+fn a_configuration_in_the_history_counts_once_others_tell_that_the_own_one_is_older() {
+    for newer_is_known in [false, true] {
+        let mut world = World::new(24, view(3, 0));
+        world.settings.reconfig_enabled = true;
+        world.start_all();
+        world.until("service", 10_000, World::everybody_serves);
+        for _ in 0..9 {
+            assert!(world.write(3));
+        }
+        world.until("the writes", 1_000, |world| {
+            (1..=3).all(|id| world.members[&Sid(id)].replica.final_to.counter() == 9)
+        });
+        (1..=3).for_each(|id| world.crash(id));
+        assert_eq!(world.replica(1).view.as_ref().map(QuorumView::version), Some(1 << 32));
+        let replica = world.replica(3);
+        replica.view = None;
+        if newer_is_known {
+            let lines = "server.3=10.0.0.3:2888:3888\nserver.4=10.0.0.4:2888:3888\nserver.5=10.0.0.5:2888:3888\n";
+            replica.recalled_view = Some(QuorumView::parse(&format!("{lines}version=100000005")).unwrap());
+        }
+        world.start_all();
+        world.run(10_000);
+        assert_eq!(world.leader(), (!newer_is_known).then_some(3), "4 or 5 must be heard first");
+        let noted = world.replica(3).seen_view.as_ref().map(QuorumView::version);
+        assert_eq!(noted, newer_is_known.then_some(0x1_0000_0005));
+    }
+}

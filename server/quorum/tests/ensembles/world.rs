@@ -190,6 +190,9 @@ impl World {
         if let Some(view) = member.replica.seen_view.clone() {
             peer.seen(view);
         }
+        if let Some(view) = member.replica.recalled_view.clone() {
+            peer.recall(view);
+        }
         member.seen = member.replica.told.len();
         member.shown = Zxid::ZERO;
         member.leads = false;
