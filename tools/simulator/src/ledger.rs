@@ -277,6 +277,11 @@ impl Ledger {
         log.durable = log.durable.min(to);
     }
 
+    /// The last that `leader` has before `first`.
+    pub fn last_of(&self, leader: Option<usize>, first: i64) -> Option<i64> {
+        self.logs[leader?].txns.range(..first).next_back().map(|(zxid, _)| *zxid)
+    }
+
     /// What a member has before `first` is as `leader` has it, from which it took a snapshot; or as it was before, cut there.
     pub fn rebased(&mut self, node: usize, leader: Option<usize>, first: i64) -> Held {
         let delivered = self.logs[node].delivered.unwrap_or(0);

@@ -809,7 +809,8 @@ impl Simulation {
                     return Ok(());
                 }
                 Moved::Rebased(first) if !whole => {
-                    self.ledger.interrupted(node, first.0 - 1);
+                    let before = self.ledger.last_of(leader, first.0).unwrap_or(first.0 - 1);
+                    self.ledger.interrupted(node, before);
                     return Ok(());
                 }
                 Moved::Truncated(to) => self.ledger.truncated(node, to.0)?,
