@@ -144,6 +144,8 @@ pub(crate) struct Learner {
     seen: Option<(Arc<QuorumView>, Seen)>,
     /// It is in force with UPTODATE.
     with_history: Option<Arc<QuorumView>>,
+    /// The newest one that a transaction of the history before NEWLEADER makes.
+    in_history: Option<Arc<QuorumView>>,
     /// Proposed with this transaction, and not final.
     proposed_view: Option<(Zxid, Arc<QuorumView>)>,
     /// Final, and who leads in it, if that was said.
@@ -210,6 +212,7 @@ impl Learner {
             commit: None,
             seen: None,
             with_history: None,
+            in_history: None,
             proposed_view: None,
             activated: None,
             syncs: VecDeque::new(),
@@ -634,6 +637,7 @@ impl Learner {
         if self.stage == Stage::Syncing {
             if let Some((zxid, txn)) = self.held.pop_front() {
                 self.held_bytes -= txn.len();
+                self.in_history = reconfig::view_of(&txn).map(Arc::new).or(self.in_history.take());
                 if self.snapshot.is_some() {
                     replica.snapshot_txn(zxid, &txn)?;
                 } else {
@@ -706,7 +710,9 @@ impl Learner {
 
     /// NEWLEADER.
     fn history_ends(&mut self, packet: &Packet<'_>, replica: &mut impl Replica) -> Result<(), Why> {
-        if let Some(view) = packet.data.filter(|data| !data.is_empty()).and_then(reconfig::view_of_text).map(Arc::new) {
+        let told = packet.data.filter(|data| !data.is_empty()).and_then(reconfig::view_of_text).map(Arc::new);
+        // What became final while the leader began to send may be newer than what NEWLEADER tells.
+        if let Some(view) = told.into_iter().chain(self.in_history.take()).max_by_key(|view| view.version()) {
             self.seen = Some((view.clone(), Seen::InHistory));
             self.with_history = Some(view);
         }

@@ -1,5 +1,7 @@
 //! One learner and its leader, packet by packet.
 
+use proto::{Encode, Op, Txn, TxnHeader, Xid};
+
 use super::*;
 use crate::memory::{Memory, Told, snapshot_bytes, txn};
 use crate::script::{at, packet, sent};
@@ -309,6 +311,42 @@ fn an_observer_takes_what_it_is_informed_of_and_acknowledges_only_the_history() 
     assert_eq!(scene.disk_is_done(), [""; 0]);
     assert_eq!(scene.why(), "");
     assert_eq!(scene.replica.role, Some(Role::Observer));
+}
+
+/// A transaction that makes this configuration.
+fn reconfiguration(zxid: Zxid, view: &str) -> Vec<u8> {
+    let header = TxnHeader { session: SessionId(0), cxid: Xid(0), zxid, time: Millis(0), op: Op::Reconfig };
+    let mut payload = Vec::new();
+    header.encode(&mut payload);
+    let data = Some(view.as_bytes().into());
+    Txn::SetData { path: "/zookeeper/config".into(), data, version: 1 }.encode(&mut payload);
+    payload
+}
+
+/// The simulator's seed 28739: Java's leaders forward what happens from before they say NEWLEADER, which then tells the older configuration.
+#[test]
+fn a_reconfiguration_that_comes_before_newleader_is_in_force_when_the_history_is() {
+    let servers = "server.1=h1:1:2\nserver.3=h3:1:2\nserver.4=h4:1:2:observer\n";
+    let older = format!("{servers}version=100000001");
+    let newer = reconfiguration(zxid(7, 1), &format!("{servers}server.5=h5:1:2\nversion=700000001"));
+    for id in [1, 4] {
+        let mut scene = joined(id, &[zxid(1, 1)]);
+        scene.hears(kind::DIFF, zxid(1, 1), None);
+        let with_leader = [&3_i64.to_be_bytes(), &newer[..]].concat();
+        if id == 4 {
+            scene.hears(kind::INFORMANDACTIVATE, zxid(7, 1), Some(&with_leader));
+        } else {
+            scene.hears(kind::PROPOSAL, zxid(7, 1), Some(&newer));
+            scene.hears(kind::COMMITANDACTIVATE, zxid(7, 1), Some(&3_i64.to_be_bytes()));
+        }
+        scene.hears(kind::NEWLEADER, zxid(7, 0), Some(older.as_bytes()));
+        let seen = scene.learner.take_seen().map(|(view, _)| view.version());
+        assert_eq!((seen, scene.learner.take_activated()), (Some(0x7_0000_0001), None));
+        assert_eq!(scene.disk_is_done(), ["ACK 0x700000000"]);
+        scene.hears(kind::UPTODATE, Zxid(-1), None);
+        assert_eq!(scene.learner.take_activated().map(|(view, _)| view.version()), Some(0x7_0000_0001));
+        assert_eq!((scene.replica.final_to, scene.why().as_str()), (zxid(7, 1), ""));
+    }
 }
 
 #[test]
