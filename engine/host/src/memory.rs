@@ -107,6 +107,43 @@ struct State {
     files: Vec<Content>,
     locked: BTreeSet<PathBuf>,
     capacity: Option<u64>,
+    /// Changes that are part of the base by now.
+    forgotten: usize,
+    /// At how many changes in the journal it is looked at next.
+    forget_at: usize,
+}
+
+/// Where in a journal each file and each directory was synced last.
+struct Syncs<'a> {
+    files: BTreeMap<FileId, usize>,
+    dirs: BTreeMap<&'a Path, usize>,
+}
+
+impl<'a> Syncs<'a> {
+    fn of(journal: &'a [Event]) -> Syncs<'a> {
+        let mut syncs = Syncs { files: BTreeMap::new(), dirs: BTreeMap::new() };
+        for (at, event) in journal.iter().enumerate() {
+            match event {
+                Event::Sync { file } => _ = syncs.files.insert(*file, at),
+                Event::SyncDir { dir } => _ = syncs.dirs.insert(dir, at),
+                _ => {}
+            }
+        }
+        syncs
+    }
+
+    /// Is change number `at` of the journal there after a power cut at the end of it, whatever else is?
+    fn settled(&self, at: usize, event: &Event) -> bool {
+        let file = |file| self.files.get(file).is_some_and(|sync| at < *sync);
+        let name = |path: &Path| self.dirs.get(&*parent(path)).is_some_and(|sync| at < *sync);
+        match event {
+            Event::Link { path, .. } | Event::Unlink { path } => name(path),
+            Event::Rename { to, .. } => name(to),
+            Event::Write { durable: true, .. } => true,
+            Event::Write { file: of, .. } | Event::Zeros { file: of, .. } | Event::Length { file: of, .. } => file(of),
+            Event::Dir { .. } | Event::SyncDir { .. } | Event::Sync { .. } => true,
+        }
+    }
 }
 
 /// The disk. Clones share it.
@@ -126,7 +163,16 @@ impl MemoryDisk {
 
     /// Changes so far: the moments at which [`MemoryDisk::crash`] can cut.
     pub fn moments(&self) -> usize {
-        self.state().journal.len()
+        self.state().moments()
+    }
+
+    /// No cut at a moment before this one will be asked for: now and then, what no cut can undo any more is taken out of the journal.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        if state.journal.len() >= state.forget_at {
+            state.forget();
+            state.forget_at = state.journal.len() + 512;
+        }
     }
 
     /// What a power cut leaves behind if it strikes while change number `moment` is under way: all before it have
@@ -164,7 +210,8 @@ impl MemoryDisk {
     /// See [`MemoryDisk::cut`].
     fn image(&self, moment: usize, rule: Names, kept: &mut dyn FnMut() -> bool) -> State {
         let state = self.state();
-        let (done, in_flight) = (&state.journal[..moment], state.journal.get(moment));
+        let end = state.index(moment);
+        let (done, in_flight) = (&state.journal[..end], state.journal.get(end));
         let (names, dirs, files) = state.base.clone();
         let mut after = State { capacity: state.capacity, names, dirs, files, ..State::default() };
         after.files.resize_with(state.files.len(), Content::default);
@@ -208,7 +255,7 @@ impl MemoryDisk {
             let certain = |file: &FileId| synced.get(file).is_some_and(|&sync| at < sync);
             match event {
                 Event::Write { file, offset, bytes, durable } => {
-                    if certain(file) || (*durable && at < moment) {
+                    if certain(file) || (*durable && at < end) {
                         after.files[*file].write(*offset, bytes);
                         continue;
                     }
@@ -249,10 +296,11 @@ impl MemoryDisk {
         let state = self.state();
         let (names, dirs, files) = state.base.clone();
         let mut after = State { capacity: state.capacity, names, dirs, files, ..State::default() };
+        after.forgotten = state.forgotten;
         after.base = (after.names.clone(), after.dirs.clone(), after.files.clone());
         after.files.resize_with(state.files.len(), Content::default);
-        after.journal = state.journal[..moment].to_vec();
-        for event in &state.journal[..moment] {
+        after.journal = state.journal[..state.index(moment)].to_vec();
+        for event in &state.journal[..after.journal.len()] {
             after.apply_name(event);
             match event {
                 Event::Dir { path } => _ = after.dirs.insert(path.clone()),
@@ -278,6 +326,62 @@ impl MemoryDisk {
 }
 
 impl State {
+    fn moments(&self) -> usize {
+        self.forgotten + self.journal.len()
+    }
+
+    /// Where in the journal a moment is. It must not have been forgotten.
+    fn index(&self, moment: usize) -> usize {
+        moment.checked_sub(self.forgotten).expect("a moment that was not forgotten")
+    }
+
+    /// Takes the first changes, as far as no cut can undo them, out of the journal.
+    fn forget(&mut self) {
+        let syncs = Syncs::of(&self.journal);
+        let in_doubt = self.journal.iter().enumerate().position(|(at, event)| !syncs.settled(at, event));
+        let rest = self.journal.split_off(in_doubt.unwrap_or(self.journal.len()));
+        let done = std::mem::replace(&mut self.journal, rest);
+        self.forgotten += done.len();
+
+        let (names, dirs, files) = std::mem::take(&mut self.base);
+        let mut base = State { names, dirs, files, ..State::default() };
+        base.files.resize_with(self.files.len(), Content::default);
+        let (mut changing, mut linked) = (BTreeSet::new(), BTreeSet::new());
+        for event in &self.journal {
+            match event {
+                Event::Write { file, .. } | Event::Zeros { file, .. } | Event::Length { file, .. } => {
+                    changing.insert(*file);
+                }
+                Event::Link { file, .. } => _ = linked.insert(*file),
+                _ => {}
+            }
+        }
+        for event in &done {
+            base.apply_name(event);
+            match event {
+                Event::Dir { path } => _ = base.dirs.insert(path.clone()),
+                Event::Write { file, offset, bytes, .. } if changing.contains(file) => {
+                    base.files[*file].write(*offset, bytes);
+                }
+                Event::Zeros { file, bytes } if changing.contains(file) => base.files[*file].zeros(*bytes),
+                Event::Length { file, bytes } if changing.contains(file) => {
+                    base.files[*file].bytes().resize(*bytes, 0);
+                }
+                _ => {}
+            }
+        }
+        linked.extend(base.names.values().chain(self.names.values()));
+        for (file, content) in base.files.iter_mut().enumerate() {
+            if !linked.contains(&file) {
+                // No cut brings its name back.
+                (content.bytes, self.files[file].bytes) = (Arc::default(), Arc::default());
+            } else if !changing.contains(&file) {
+                content.bytes = Arc::clone(&self.files[file].bytes);
+            }
+        }
+        self.base = (base.names, base.dirs, base.files);
+    }
+
     fn find(&self, path: &Path) -> io::Result<FileId> {
         self.names.get(path).copied().ok_or_else(|| not_found(path))
     }
@@ -339,7 +443,7 @@ impl State {
     }
 
     fn touch(&mut self, file: FileId) {
-        self.files[file].modified = self.journal.len() as i64;
+        self.files[file].modified = self.moments() as i64;
     }
 }
 
@@ -672,8 +776,10 @@ mod tests {
                     7 => disk.open(path, Mode::Buffered).and_then(|mut file| file.write_durable_at(below(4), &[step])),
                     _ => disk.open(path, Mode::Buffered).and_then(|mut file| file.write_at(below(4), &[step, step])),
                 };
-                if below(20) == 0 {
-                    disk = disk.killed_at(disk.moments());
+                match below(20) {
+                    0 => disk = disk.killed_at(disk.moments()),
+                    1..4 if seed % 2 == 0 => disk.state().forget(),
+                    _ => {}
                 }
                 let cut = disk.crash(disk.moments(), &mut || false);
                 for path in &paths {
@@ -683,6 +789,66 @@ mod tests {
                         left(&cut),
                         "seed {seed} step {step}"
                     );
+                }
+            }
+        }
+    }
+
+    /// Two disks on which the same is done, and one of them forgets: whatever a cut keeps, it leaves the same of both.
+    #[test]
+    fn what_is_forgotten_could_not_be_cut_off() {
+        for seed in 0..300_u64 {
+            let dice = std::cell::Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1);
+            let below = |bound: u64| {
+                let mut state = dice.get();
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                dice.set(state);
+                state % bound
+            };
+            let mut disks = [MemoryDisk::new(), MemoryDisk::new()];
+            let (dirs, paths) = (["/d", "/e"].map(Path::new), ["/d/a", "/d/b", "/e/a"].map(Path::new));
+            disks.iter().for_each(|disk| dirs.iter().for_each(|dir| disk.create_dir_all(dir).unwrap()));
+            for step in 0..60 {
+                let (what, path, other) = (below(11), paths[below(3) as usize], paths[below(3) as usize]);
+                let (dir, at) = (dirs[below(2) as usize], below(1500));
+                for disk in &disks {
+                    // What is not there is not changed.
+                    let open = || disk.open(path, Mode::Buffered);
+                    _ = match what {
+                        0 | 1 => disk.create(path).map(drop),
+                        2 => disk.rename(path, other),
+                        3 => disk.remove(path),
+                        4 => disk.truncate(path, at),
+                        5 | 6 => disk.sync_file(path),
+                        7 => disk.sync_dir(dir),
+                        8 => open().and_then(|mut file| file.fill_zeros(at)),
+                        9 => open().and_then(|mut file| file.write_durable_at(at, &[step; 700])),
+                        _ => open().and_then(|mut file| file.write_at(at, &[step; 700])),
+                    };
+                }
+                if below(3) == 0 {
+                    disks[1].state().forget();
+                }
+                let rule = [Names::InOrder, Names::Any][below(2) as usize];
+                let (keep, salt) = (below(9), below(1 << 40));
+                let cuts = [0, 1].map(|of| {
+                    let mut asked = salt;
+                    disks[of].cut(disks[of].moments(), rule, &mut || {
+                        asked = asked.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        asked >> 33 & 7 < keep
+                    })
+                });
+                let shown = |disk: &MemoryDisk| {
+                    let content =
+                        |path: &Path| (disk.read(path).ok().map(|bytes| bytes.to_vec()), disk.stat(path).ok());
+                    (dirs.map(|dir| disk.list(dir).unwrap()), paths.map(content))
+                };
+                assert_eq!(shown(&cuts[0]), shown(&cuts[1]), "seed {seed} step {step}");
+                assert_eq!(shown(&disks[0]), shown(&disks[1]), "seed {seed} step {step}");
+                if below(15) == 0 {
+                    disks = if below(2) == 0 { disks.map(|disk| disk.killed_at(disk.moments())) } else { cuts };
                 }
             }
         }

@@ -721,6 +721,7 @@ impl Simulation {
             let end = self.machines[node].disk.moments();
             return self.crash(node, false, end);
         }
+        self.machines[node].disk.forget();
         Ok(())
     }
 
