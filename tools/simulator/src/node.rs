@@ -734,9 +734,9 @@ impl Node {
             None => {
                 let Some(source) = self.snapshots.pop_front() else { return };
                 // What the codecs do is not what is looked for here, and they take their time.
-                let compression = match self.dice.below(20) {
+                let compression = match self.dice.below(60) {
                     0 => Compression::Gz,
-                    1 | 2 => Compression::Snappy,
+                    1..5 => Compression::Snappy,
                     _ => Compression::None,
                 };
                 match SnapshotJob::start(&*self.io, Path::new(SNAPS), compression, source) {
