@@ -101,6 +101,8 @@ struct Machine {
     mono_ahead: i64,
     paused: Option<Vec<Input>>,
     crash_after: Option<u64>,
+    /// Where its leader has told it to go back to, until it serves.
+    goes_back: Option<i64>,
     fresh: bool,
     /// Its disk is not what it was: it may refuse to start, or have lost something.
     rotten: bool,
@@ -239,6 +241,7 @@ impl Simulation {
                 mono_ahead: MONO_MS + dice.below(5_000_000) as i64,
                 paused: None,
                 crash_after: None,
+                goes_back: None,
                 fresh: true,
                 rotten: false,
                 state: None,
@@ -718,6 +721,10 @@ impl Simulation {
             let excused = self.machines[node].is_excused();
             self.say(|| format!("node {} ends: {why}", node + 1));
             hold(excused, "ShouldNotBeTriggered", || format!("node {} ends: {why}", node + 1))?;
+            if let Some(to) = self.machines[node].goes_back.take() {
+                // It may have gone some of the way.
+                self.ledger.interrupted(node, to);
+            }
             let end = self.machines[node].disk.moments();
             return self.crash(node, false, end);
         }
@@ -767,7 +774,12 @@ impl Simulation {
             Ok(said) => {
                 for one in &said {
                     match one {
-                        Said::Packet(kind @ 13..=15, ..) => self.syncs[*kind as usize - 13] += 1,
+                        Said::Packet(kind @ 13..=15, zxid, _) => {
+                            self.syncs[*kind as usize - 13] += 1;
+                            if let Some(Place::Node(learner)) = self.network.place(end.far()) {
+                                self.machines[learner].goes_back = (*kind != 13).then_some(*zxid);
+                            }
+                        }
                         // What is said of epochs must be on the disk, whatever the member believes.
                         Said::Packet(18, ..) => self.keeps_epoch(node, snapshot::epochs::ACCEPTED)?,
                         Said::Packet(3, zxid, _) if zxid & 0xFFFF_FFFF == 0 => {
@@ -855,6 +867,9 @@ impl Simulation {
         if before == Some(state) {
             return Ok(());
         }
+        if state.serving {
+            machine.goes_back = None;
+        }
         self.common.roles[node] += 1;
         self.say(|| {
             let leader = state.leader.map_or("nobody".to_owned(), |sid| sid.to_string());
@@ -899,6 +914,7 @@ impl Simulation {
         machine.state = None;
         machine.paused = None;
         machine.crash_after = None;
+        machine.goes_back = None;
         machine.faults.set(None);
         machine.powered = !power;
         machine.disk = if power {

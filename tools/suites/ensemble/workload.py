@@ -46,6 +46,7 @@ class Worker:
         self.rng = random.Random(f"{seed}-{number}")
         self.timeout, self.members, self.pause, self.patience, self.burst = timeout, members, pause, patience, burst
         self.conn, self.member, self.session, self.password, self.zxid = None, None, 0, ZERO, 0
+        self.next_xid = 1
         self.sent = self.answered = self.moves = self.expired = 0
         self.ephemerals, self.watched = [], set()
         self.over, self.thread, self.trouble = threading.Event(), None, None
@@ -76,6 +77,7 @@ class Worker:
                 continue
             new = self.session != answer.session
             assert new == (self.session == 0), f"{self.name}: asked for session {self.session:x}, given {answer.session:x}"
+            conn.next_xid = 1 if new else self.next_xid
             self.conn, self.member, self.session, self.password = conn, choice, answer.session, answer.password
             self.note("open" if new else "moved", member=choice, timeout=answer.timeout, invoke=began)
             self.moves += not new
@@ -83,7 +85,7 @@ class Worker:
             return
 
     def forget(self):
-        self.session, self.password = 0, ZERO
+        self.session, self.password, self.next_xid = 0, ZERO, 1
         self.ephemerals, self.watched = [], set()
 
     def rewatch(self):
@@ -101,7 +103,7 @@ class Worker:
         """The connection is over; the session may not be."""
         self.note(why, member=self.member)
         self.conn.drop()
-        self.conn = None
+        self.next_xid, self.conn = self.conn.next_xid, None
 
     def leave(self):
         """Drop the connection without a word."""
