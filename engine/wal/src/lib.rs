@@ -28,7 +28,7 @@ mod truncate;
 pub use blocking::BlockingLog;
 pub use history::read_history;
 pub use log::{AppendError, Log, LogFailed, LogOptions, LogWrite, WriteToken};
-pub use mark::{MARK_EVERY_MS, MARK_FILE, Mark, read_mark, write_mark};
+pub use mark::{MARK_EVERY_MS, MARK_FILE, Mark, read_mark, write_epoch_mark, write_mark};
 pub use recover::{Cut, Damage, Gap, ReadOptions, Record, RecoverError, Recovered, Why, decode, recover};
 pub use segment::{Done, SegmentId, Work, perform};
 pub use truncate::{TruncateError, Truncated, truncate};

@@ -230,6 +230,11 @@ impl Log {
         self.durable
     }
 
+    /// What a mark may say now. `None` without `forceSync`: nothing is known to be durable then.
+    pub fn may_mark(&self) -> Option<Zxid> {
+        (self.options.sync && !self.failed).then_some(self.durable)
+    }
+
     /// The last transaction taken.
     pub fn appended(&self) -> Zxid {
         self.appended
@@ -478,9 +483,8 @@ impl Log {
         retry.into_iter().chain(mark).min()
     }
 
-    /// Without `forceSync` nothing is known to be durable.
     fn wants_mark(&self) -> bool {
-        self.options.sync && !self.marking && !self.held && !self.failed && self.durable > self.marked.0
+        !self.marking && !self.held && self.may_mark().is_some_and(|durable| durable > self.marked.0)
     }
 
     fn mark_if_due(&mut self, now: Millis) {

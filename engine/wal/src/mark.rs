@@ -5,11 +5,15 @@
 //! what it speaks of; so it is always true, and never in the way of an answer. What was acknowledged in the last second is
 //! not in it.
 //!
-//! Two slots are written in turn, each within a sector, so that a write that is cut short leaves the other one:
+//! Besides, a member of an ensemble writes it before it enters an epoch ([`write_epoch_mark`]). In elections the later epoch wins: a member
+//! that is in it, and has lost the end of what it entered it with, would lead those that have all of it, and take it from them.
+//!
+//! Each of the two writers has two slots and writes them in turn, each within a sector, so that a write that is cut short leaves the other
+//! one, and that neither writer undoes what the other has said:
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0, 4096 | `RKMARK01` |
+//! | 0, 4096: once a second; 8192, 12288: at epochs | `RKMARK01` |
 //! | +8 | zxid |
 //! | +16 | CRC-32 of the 16 bytes before |
 
@@ -25,7 +29,10 @@ pub const MARK_EVERY_MS: i64 = 1000;
 
 const MAGIC: [u8; 8] = *b"RKMARK01";
 const SLOT_BYTES: usize = 20;
-const SLOTS: [usize; 2] = [0, 4096];
+const SLOTS: [usize; 4] = [0, 4096, 8192, 12288];
+/// Who writes which.
+const IN_BACKGROUND: [usize; 2] = [0, 1];
+const AT_EPOCHS: [usize; 2] = [2, 3];
 
 /// What a mark file says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +48,7 @@ pub enum Mark {
 /// Reads the mark of a log directory.
 pub fn read_mark(disk: &dyn Disk, dir: &Path) -> io::Result<Mark> {
     match disk.read(&dir.join(MARK_FILE)) {
-        Ok(bytes) => Ok(newest(&bytes).map_or(Mark::Unreadable, |(_, zxid)| Mark::At(zxid))),
+        Ok(bytes) => Ok(newest(&bytes, &[0, 1, 2, 3]).map_or(Mark::Unreadable, |(_, zxid)| Mark::At(zxid))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mark::Absent),
         Err(error) => Err(error),
     }
@@ -49,9 +56,18 @@ pub fn read_mark(disk: &dyn Disk, dir: &Path) -> io::Result<Mark> {
 
 /// Says that everything up to `durable` is durable; it must be. The mark is durable when this returns.
 pub fn write_mark(disk: &dyn Disk, dir: &Path, durable: Zxid) -> io::Result<()> {
+    write(disk, dir, durable, IN_BACKGROUND)
+}
+
+/// As [`write_mark`], by a member that is about to enter an epoch; a mark may be under way in the background.
+pub fn write_epoch_mark(disk: &dyn Disk, dir: &Path, durable: Zxid) -> io::Result<()> {
+    write(disk, dir, durable, AT_EPOCHS)
+}
+
+fn write(disk: &dyn Disk, dir: &Path, durable: Zxid, mine: [usize; 2]) -> io::Result<()> {
     let path = dir.join(MARK_FILE);
     let before = match disk.read(&path) {
-        Ok(bytes) => newest(&bytes).map(|(slot, _)| slot),
+        Ok(bytes) => newest(&bytes, &mine).map(|(slot, _)| slot),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             drop(disk.create(&path)?);
             disk.sync_dir(dir)?;
@@ -59,7 +75,7 @@ pub fn write_mark(disk: &dyn Disk, dir: &Path, durable: Zxid) -> io::Result<()> 
         }
         Err(error) => return Err(error),
     };
-    let slot = before.map_or(0, |slot| 1 - slot);
+    let slot = if before == Some(mine[0]) { mine[1] } else { mine[0] };
     let mut file = disk.open(&path, Mode::Buffered)?;
     file.write_at(SLOTS[slot] as u64, &encode(durable))?;
     file.sync()
@@ -74,14 +90,14 @@ fn encode(durable: Zxid) -> [u8; SLOT_BYTES] {
     bytes
 }
 
-/// The slot that says most, and what it says.
-fn newest(file: &[u8]) -> Option<(usize, Zxid)> {
+/// The one of these slots that says most, and what it says.
+fn newest(file: &[u8], slots: &[usize]) -> Option<(usize, Zxid)> {
     let read = |slot: usize| {
         let bytes = file.get(SLOTS[slot]..)?.first_chunk::<SLOT_BYTES>()?;
         let zxid = Zxid(i64::from_be_bytes(*bytes[8..].first_chunk::<8>()?));
         (encode(zxid) == *bytes).then_some((slot, zxid))
     };
-    (0..SLOTS.len()).filter_map(read).max_by_key(|(_, zxid)| *zxid)
+    slots.iter().copied().filter_map(read).max_by_key(|(_, zxid)| *zxid)
 }
 
 #[cfg(test)]
@@ -114,11 +130,16 @@ mod tests {
 
     #[test]
     fn a_mark_that_is_cut_short_leaves_the_one_before() {
+        cut_short(write_mark);
+        cut_short(write_epoch_mark);
+    }
+
+    fn cut_short(write: fn(&dyn Disk, &Path, Zxid) -> io::Result<()>) {
         let disk = disk();
         let mut last = 0;
         for zxid in 1..=4 {
             let from = disk.moments();
-            write_mark(&disk, Path::new(DIR), Zxid(zxid)).unwrap();
+            write(&disk, Path::new(DIR), Zxid(zxid)).unwrap();
             for moment in from..disk.moments() {
                 for kept in [false, true] {
                     match read(&disk.crash(moment, &mut || kept)) {
@@ -133,8 +154,21 @@ mod tests {
     }
 
     #[test]
+    fn an_epochs_mark_outlasts_earlier_ones_of_the_background() {
+        let disk = disk();
+        write_mark(&disk, Path::new(DIR), Zxid(6)).unwrap();
+        write_epoch_mark(&disk, Path::new(DIR), Zxid(9)).unwrap();
+        for zxid in [7, 8] {
+            write_mark(&disk, Path::new(DIR), Zxid(zxid)).unwrap();
+            assert_eq!(read(&disk), Mark::At(Zxid(9)));
+        }
+        write_mark(&disk, Path::new(DIR), Zxid(10)).unwrap();
+        assert_eq!(read(&disk), Mark::At(Zxid(10)));
+    }
+
+    #[test]
     fn any_wrong_byte_of_a_slot_makes_it_no_mark() {
-        for slot in SLOTS {
+        for slot in [0, 4096] {
             for byte in 0..SLOT_BYTES {
                 let disk = disk();
                 write_mark(&disk, Path::new(DIR), Zxid(6)).unwrap();

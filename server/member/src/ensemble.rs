@@ -767,7 +767,15 @@ impl Replica for WriteStage {
     }
 
     fn set_current_epoch(&mut self, epoch: i64) -> io::Result<()> {
+        let durable = self.log.may_mark();
         let ensemble = self.ens();
+        // Before: whoever is in a later epoch wins elections, whatever it may have lost by then.
+        if let Some(durable) = durable {
+            let Store { disk, log_dir, .. } = &ensemble.store;
+            if let Err(error) = wal::write_epoch_mark(&**disk, log_dir, durable) {
+                tracing::warn!(dir = %log_dir.display(), %error, "cannot renew {}: the end of the log is not guarded", wal::MARK_FILE);
+            }
+        }
         epochs::set_current(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;
         ensemble.epochs.current = epoch;
         Ok(())

@@ -1181,6 +1181,19 @@ impl Simulation {
         written.is_ok()
     }
 
+    /// The last thing that was written to the log of a member that is down is damaged.
+    pub fn damage_end(&mut self, node: usize) {
+        let disk = &self.machines[node].disk;
+        let names = disk.list(Path::new(crate::node::LOGS)).unwrap_or_default();
+        let (_, newest) = wal::names::logs(&names).pop().expect("a member that has run has a log");
+        disk.edit(&Path::new(crate::node::LOGS).join(newest), |bytes| {
+            let last = bytes.iter().rposition(|byte| *byte != 0).expect("a log has a name once it is written to");
+            bytes[last] ^= 1;
+        });
+        self.machines[node].rotten = true;
+        self.ledger.rots(node);
+    }
+
     fn slow(&mut self, node: usize) {
         let delay = self.machines[node].settings.write_delay;
         if let Some(member) = &mut self.machines[node].node {

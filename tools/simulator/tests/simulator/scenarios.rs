@@ -343,6 +343,34 @@ fn an_observer_that_heard_of_an_epoch_that_nobody_led_comes_back() {
     });
 }
 
+/// Found here (seed 116194): a member entered an epoch before the others, was killed within a second of its last write, and the end of its log went
+/// bad. It came back without that end, won by its epoch, and took from the others what they had. It has to know that something is missing.
+#[test]
+fn a_member_that_is_ahead_by_its_epoch_knows_where_its_log_ended() {
+    over_seeds(8, "a damaged end", |seed| {
+        let mut plan = three(seed);
+        // Two never enter it at once.
+        plan.weather.delay = (2 * MS, 4 * MS);
+        let mut world = begun(plan);
+        world.wait("all serve", |world| (0..3).all(|node| world.serves(node)))?;
+        let first = leader(&mut world)?;
+        world.rest(true);
+        world.wait("all have all", |world| (0..3).all(|node| world.ledger.durable_of(node) == world.ledger.last()))?;
+        let epoch = world.epochs(first).1;
+        world.kill(first, false)?;
+        let ahead = |world: &Simulation| (0..3).filter(|node| world.epochs(*node).1 > epoch).collect::<Vec<_>>();
+        world.wait("one enters an epoch", |world| !ahead(world).is_empty())?;
+        let [ahead] = ahead(&world)[..] else { panic!("seed {seed}: two at once") };
+        (0..3).filter(|node| *node != first).try_for_each(|node| world.kill(node, false))?;
+        world.damage_end(ahead);
+        (0..3).try_for_each(|node| world.start(node))?;
+        world.rest(false);
+        leader(&mut world)?;
+        world.wait_for_txns(20)?;
+        Ok(world)
+    });
+}
+
 /// What an observer has taken from a leader binds it: those of earlier epochs have been left behind, and know less.
 #[test]
 fn a_leader_of_an_earlier_epoch_is_not_followed() {
