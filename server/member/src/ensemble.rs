@@ -776,8 +776,10 @@ impl Replica for WriteStage {
                 tracing::warn!(dir = %log_dir.display(), %error, "cannot renew {}: the end of the log is not guarded", wal::MARK_FILE);
             }
         }
-        epochs::set_current(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;
-        ensemble.epochs.current = epoch;
+        if epoch != ensemble.epochs.current {
+            epochs::set_current(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;
+            ensemble.epochs.current = epoch;
+        }
         Ok(())
     }
 

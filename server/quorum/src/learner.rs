@@ -734,9 +734,8 @@ impl Learner {
         if self.stage != Stage::Settling || replica.durable() < self.history_end {
             return Ok(());
         }
-        if replica.current_epoch() != self.epoch {
-            replica.set_current_epoch(self.epoch)?;
-        }
+        // Also where it is in that epoch already: what it has taken now has another end.
+        replica.set_current_epoch(self.epoch)?;
         packet::put(&mut self.out, kind::ACK, Zxid(self.epoch << 32), None);
         self.stage = Stage::Settled;
         Ok(())

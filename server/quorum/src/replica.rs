@@ -100,7 +100,7 @@ pub trait Replica {
     /// Durable when it returns. An error must end the process.
     fn set_accepted_epoch(&mut self, epoch: i64) -> io::Result<()>;
 
-    /// Durable when it returns. An error must end the process.
+    /// The history is now that of this epoch's leader, up to its end. Durable when it returns. An error must end the process.
     fn set_current_epoch(&mut self, epoch: i64) -> io::Result<()>;
 
     /// The newest part of the history.

@@ -123,6 +123,15 @@ fn rule_1_the_history_is_acknowledged_when_it_is_durable_and_the_epoch_written()
 }
 
 #[test]
+fn rule_1_where_the_history_ends_is_noted_also_in_an_epoch_that_was_entered_before() {
+    let mut scene = joined(1, &[zxid(1, 1)]);
+    scene.replica.current = 7;
+    scene.hears(kind::DIFF, zxid(1, 1), None);
+    assert_eq!(scene.hears(kind::NEWLEADER, zxid(7, 0), None), ["ACK 0x700000000"]);
+    assert_eq!(scene.replica.told, [Told::CurrentEpoch(7)]);
+}
+
+#[test]
 fn rule_1_each_proposal_is_acknowledged_when_it_is_durable_one_by_one_in_order() {
     let mut scene = live(1, &[zxid(1, 1)]);
     assert_eq!(scene.proposal(zxid(7, 1)), [""; 0]);
