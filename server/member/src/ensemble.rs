@@ -1072,6 +1072,10 @@ impl Replica for WriteStage {
         self.ens_effects.push(Effect::View { view: Arc::new(view.clone()), is_final: false });
     }
 
+    fn shows(&mut self, view: &QuorumView) {
+        self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
+    }
+
     fn activated(&mut self, view: &QuorumView) {
         let view = Arc::new(view.clone());
         self.ens().view = view.clone();

@@ -932,6 +932,9 @@ impl Peer {
         }
         replica.activated(&self.view);
         if let Some(recalled) = self.recalled.take() {
+            if recalled.version() > self.view.version() {
+                replica.shows(&recalled);
+            }
             self.see(recalled, Seen::Proposed, replica);
         }
     }

@@ -181,6 +181,9 @@ pub trait Replica {
     /// A configuration was proposed; it is final when [`Replica::activated`] says so. To be kept over a restart.
     fn saw_view(&mut self, _view: &QuorumView) {}
 
+    /// The own history has this configuration, newer than the one in force: it is what readers are shown.
+    fn shows(&mut self, _view: &QuorumView) {}
+
     /// A configuration is final.
     fn activated(&mut self, _view: &QuorumView) {}
 

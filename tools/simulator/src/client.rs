@@ -565,8 +565,7 @@ impl Client {
             self.say(|| "session is gone".to_owned());
             hold(self.session != 0, "ShouldNotBeTriggered", || format!("client {}: no new session", self.id))?;
             let at = (self.member, common.role(self.member));
-            let silence = (now - self.standing.spoke, self.timeout_ms);
-            self.standing.refused(&self.me(), at, silence, common.slack, ledger)?;
+            self.standing.refused(&self.me(), at, (now, self.timeout_ms), common.slack, ledger)?;
             self.expired += 1;
             self.forget();
             self.wants.push(Want::Close(end));
@@ -581,10 +580,10 @@ impl Client {
             })?;
             self.standing.goes_on(&self.me(), self.member, ledger)?;
         }
-        self.standing.spoke = self.since;
         self.session = welcome.session;
         self.password = welcome.password;
         self.timeout_ms = welcome.timeout_ms;
+        self.standing.welcomed(now, self.since);
         self.link = Link::Ready(end);
         self.pinged = now;
         self.say(|| format!("welcome to session {:#x}", welcome.session));
@@ -644,7 +643,8 @@ impl Client {
             }
         }
         self.say(|| format!("answer {xid}: {err} at {}", hex(zxid)));
-        self.standing.spoke = self.standing.spoke.max(asked.at);
+        let patience = (self.timeout_ms as Micros * MS).saturating_sub(common.slack);
+        self.standing.hears(now, asked.at, patience);
         if matches!(asked.ask, Ask::Ping) {
             return Ok(());
         }

@@ -27,7 +27,11 @@ pub struct Standing {
     /// Its end was asked for.
     closing: bool,
     /// When what was answered last had been sent: the member has heard of the client since.
-    pub spoke: Micros,
+    spoke: Micros,
+    /// When an answer came last.
+    answered_at: Micros,
+    /// When answers came again after a silence that a leader may have taken for the end of the session.
+    doubted: Option<Micros>,
     /// The role of the member that was said hello to.
     pub hailed: u64,
     /// Sessions that began as local ones.
@@ -46,6 +50,20 @@ impl Standing {
     /// Is the session local, as far as was delivered?
     pub fn is_local(&self, ledger: &Ledger) -> bool {
         self.mode != LocalSessions::Off && !ledger.was_opened(self.session)
+    }
+
+    /// A member has welcomed who said hello at `sent`.
+    pub fn welcomed(&mut self, now: Micros, sent: Micros) {
+        (self.answered_at, self.spoke, self.doubted) = (now, sent, None);
+    }
+
+    /// A member has answered what was sent at `sent`. `patience`: how long a leader surely waits.
+    pub fn hears(&mut self, now: Micros, sent: Micros, patience: Micros) {
+        if now - self.answered_at >= patience {
+            self.doubted = Some(now);
+        }
+        self.answered_at = now;
+        self.spoke = self.spoke.max(sent);
     }
 
     /// A request goes out.
@@ -90,11 +108,12 @@ impl Standing {
         &self,
         me: &str,
         at: (usize, u64),
-        (silent, timeout_ms): (Micros, i32),
+        (now, timeout_ms): (Micros, i32),
         slack: Micros,
         ledger: &Ledger,
     ) -> Held {
         let timeout = timeout_ms as Micros * MS;
+        let silent = now - self.spoke;
         if self.closing {
             return Ok(());
         }
@@ -104,7 +123,9 @@ impl Standing {
                 format!("{me}: has forgotten its own session {:#x}, heard of {} ms ago", self.session, silent / MS)
             });
         }
-        hold(silent + slack >= timeout, "SessionsLive", || {
+        // What was sent in time may have come late, and the leader has ended the session by then; its member hears of that later.
+        let doubted = self.doubted.is_some_and(|again| now - again < timeout);
+        hold(silent + slack >= timeout || doubted, "SessionsLive", || {
             format!("{me}: session {:#x} of {timeout_ms} ms is gone after {} ms", self.session, silent / MS)
         })
     }
@@ -138,5 +159,44 @@ impl Standing {
     /// The session was refused an ephemeral here, whatever the transaction says.
     pub fn refuses(&self, ask: &Ask, err: i32) -> bool {
         self.mode == LocalSessions::On && ask.wants_ephemeral() && err == EPHEMERAL_ON_LOCAL_SESSION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agenda::SECOND;
+    use crate::membership::Membership;
+
+    const TIMEOUT_MS: i32 = 4_000;
+    const SLACK: Micros = SECOND;
+
+    /// The session is refused at `now`, having been answered at each of these times what was sent at the other.
+    fn refused(answers: &[(Micros, Micros)], now: Micros) -> bool {
+        let ledger = Ledger::new(3, Membership::default());
+        let mut standing = Standing::new(LocalSessions::Off);
+        standing.welcomed(SECOND, SECOND);
+        let patience = TIMEOUT_MS as Micros * MS - SLACK;
+        answers.iter().for_each(|(at, sent)| standing.hears(*at, *sent, patience));
+        standing.refused("a client", (0, 0), (now, TIMEOUT_MS), SLACK, &ledger).is_ok()
+    }
+
+    #[test]
+    fn a_session_that_is_heard_of_is_not_gone() {
+        assert!(!refused(&[], 3 * SECOND));
+        assert!(refused(&[], 4 * SECOND));
+        assert!(!refused(&[(2 * SECOND, 2 * SECOND), (4 * SECOND, 4 * SECOND)], 6 * SECOND));
+    }
+
+    /// Seed 152922: what was sent in between came late, and the leader had waited long enough.
+    #[test]
+    fn a_session_may_be_gone_although_it_is_heard_of_again() {
+        let late = [(5 * SECOND, 2 * SECOND), (5 * SECOND, 4 * SECOND)];
+        assert!(refused(&late, 6 * SECOND));
+        let in_time = [(3 * SECOND, 2 * SECOND), (5 * SECOND, 4 * SECOND)];
+        assert!(!refused(&in_time, 6 * SECOND));
+        // And it was not ended then.
+        let goes_on = [(5 * SECOND, 4 * SECOND), (7 * SECOND, 7 * SECOND), (9 * SECOND, 9 * SECOND)];
+        assert!(!refused(&goes_on, 10 * SECOND));
     }
 }

@@ -57,6 +57,8 @@ pub struct Memory {
     pub seen_view: Option<QuorumView>,
     /// One that the history has at a start.
     pub recalled_view: Option<QuorumView>,
+    /// One that readers are shown because the history has it.
+    pub shown_view: Option<QuorumView>,
     // --- what it does not
     pub final_to: Zxid,
     began: Zxid,
@@ -91,6 +93,7 @@ impl Memory {
             view: None,
             seen_view: None,
             recalled_view: None,
+            shown_view: None,
             final_to: Zxid::ZERO,
             began: Zxid::ZERO,
             history: History::default(),
@@ -436,6 +439,10 @@ impl Replica for Memory {
 
     fn saw_view(&mut self, view: &QuorumView) {
         self.seen_view = Some(view.clone());
+    }
+
+    fn shows(&mut self, view: &QuorumView) {
+        self.shown_view = Some(view.clone());
     }
 
     fn activated(&mut self, view: &QuorumView) {
