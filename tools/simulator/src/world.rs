@@ -1128,7 +1128,12 @@ impl Simulation {
                 if self.machines[other].rotten || self.machines[other].fresh {
                     return false;
                 }
-                let same = self.ledger.durable_of(other) >= mine && self.ledger.durable_of(other) <= self.ledger.last();
+                // The first zxid of an epoch names no transaction; a snapshot may bear it.
+                let durable = match self.ledger.durable_of(other) {
+                    first if first & 0xFFFF_FFFF == 0 => self.ledger.last_before(first),
+                    zxid => zxid,
+                };
+                let same = durable >= mine && durable <= self.ledger.last();
                 let promised = self.machines[other].epochs.0 >= self.machines[node].epochs.0;
                 same && promised && mine <= self.ledger.last()
             })
