@@ -42,8 +42,21 @@ pub enum Wait {
     No,
     /// At most so long.
     AtMost(Duration),
+    /// At most so long, and awake for the first moment of it if that has paid ([`crate::Options::alert`]).
+    Alert(Duration),
     /// Until there is an event.
     Forever,
+}
+
+impl Wait {
+    /// `None` is for ever.
+    pub(crate) fn longest(self) -> Option<Duration> {
+        match self {
+            Wait::No => Some(Duration::ZERO),
+            Wait::AtMost(time) | Wait::Alert(time) => Some(time),
+            Wait::Forever => None,
+        }
+    }
 }
 
 /// Something that happened, as told to the sink of a turn.

@@ -15,6 +15,7 @@
 
 pub mod files;
 
+mod alertness;
 mod durable;
 mod epoll;
 mod event;

@@ -21,10 +21,12 @@ pub struct Options {
     pub buffer_bytes: u32,
     /// How long a listener rests after accepting failed for want of descriptors or memory.
     pub accept_rest: Duration,
+    /// How long [`crate::Wait::Alert`] stays awake; nothing: it sleeps at once.
+    pub alert: Duration,
 }
 
 impl Default for Options {
-    /// 256 submissions, 4096 completions, 256 receive buffers of 16 KiB, a rest of 50 ms.
+    /// 256 submissions, 4096 completions, 256 receive buffers of 16 KiB, a rest of 50 ms, awake for 100 µs.
     fn default() -> Options {
         Options {
             entries: 256,
@@ -32,6 +34,7 @@ impl Default for Options {
             buffers: 256,
             buffer_bytes: 16 * 1024,
             accept_rest: Duration::from_millis(50),
+            alert: Duration::from_micros(100),
         }
     }
 }

@@ -382,6 +382,10 @@ pub const SETTINGS: &[Setting] = &[
         };
         Ok(None)
     }),
+    ours("ringkeeper.stayAwake", |draft, text| {
+        draft.config.machine.stay_awake_us = whole(text, 0..=1_000, "microseconds")? as u32;
+        Ok(None)
+    }),
     ours("ringkeeper.shards", |draft, text| {
         draft.config.machine.shards = match text {
             "auto" => None,

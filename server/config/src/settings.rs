@@ -112,7 +112,7 @@ impl Config {
             read_only_mode: false,
             digests: true,
             close_session_lists_ephemerals: true,
-            machine: Machine { backend: Backend::Auto, shards: None },
+            machine: Machine { backend: Backend::Auto, shards: None, stay_awake_us: 100 },
             ensemble: None,
         }
     }
@@ -329,6 +329,8 @@ pub struct Machine {
     pub backend: Backend,
     /// The number of network shards (`ringkeeper.shards`); `None` leaves it to the server.
     pub shards: Option<u16>,
+    /// How long, in microseconds, a member of an ensemble stays awake for the next step of a write (`ringkeeper.stayAwake`); 0: not at all.
+    pub stay_awake_us: u32,
 }
 
 /// How the server talks to the kernel.

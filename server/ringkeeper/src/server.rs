@@ -478,6 +478,7 @@ fn start_thread(
         config::Backend::Uring => Kind::Uring,
         config::Backend::Epoll => Kind::Epoll,
     };
+    let alert = Duration::from_micros(config.machine.stay_awake_us.into());
     let body = move || {
         if let Some(core) = thread.core {
             let mut set = rustix::thread::CpuSet::new();
@@ -486,7 +487,7 @@ fn start_thread(
                 tracing::warn!(core, %error, "cannot pin a thread");
             }
         }
-        let reactor = match Reactor::open_with(kind, &ReactorOptions::default(), waker) {
+        let reactor = match Reactor::open_with(kind, &ReactorOptions { alert, ..ReactorOptions::default() }, waker) {
             Ok(reactor) => reactor,
             Err(error) => {
                 // The main thread ends the process; if it has gone, there is nobody to tell.

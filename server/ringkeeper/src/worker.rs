@@ -38,6 +38,8 @@ use crate::words::Words;
 
 /// How often shards look for idle connections.
 const TICK_MS: i64 = 250;
+/// So long after a write the next one is looked out for.
+const ALERT_MS: i64 = 1;
 /// How long a shutdown waits for answers to leave.
 const SHUTDOWN_MS: i64 = 5_000;
 
@@ -116,6 +118,8 @@ struct Host {
     files: BTreeMap<SegmentId, Arc<File>>,
     flights: HashMap<u64, Flight>,
     next_flight: u64,
+    /// When a transaction was under way last.
+    busy_at: Millis,
     effects: Vec<Effect>,
 }
 
@@ -160,6 +164,7 @@ impl Worker {
             files: BTreeMap::new(),
             flights: HashMap::new(),
             next_flight: 0,
+            busy_at: Millis(i64::MIN),
             effects: Vec::new(),
         });
         // A lone client's writes take no hop between threads if its shard shares the thread with the write stage.
@@ -244,7 +249,18 @@ impl Worker {
             until = until.min(host.stage.next_deadline());
         }
         let ms = until.since(clock::now().mono).max(0) as u64;
-        Wait::AtMost(Duration::from_millis(ms.max(1)))
+        let longest = Duration::from_millis(ms.max(1));
+        if self.is_alert() { Wait::Alert(longest) } else { Wait::AtMost(longest) }
+    }
+
+    /// In an ensemble a write takes four or five steps one after the other, of which each waits for the one before.
+    fn is_alert(&mut self) -> bool {
+        let Some(host) = self.host.as_mut().filter(|host| host.links.is_some()) else { return false };
+        let now = clock::now().mono;
+        if host.stage.is_busy() {
+            host.busy_at = now;
+        }
+        now.since(host.busy_at) <= ALERT_MS
     }
 
     /// Waits, and tells the shard what came. The rest is kept until the reactor is free again.

@@ -12,6 +12,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ use rustix::{
 use self::helper::{Helper, Job};
 use crate::{
     Cause, ConnId, Event, ListenerId, Options, Wait, Waker,
+    alertness::Alertness,
     slab::{Key, Slab},
     socket,
 };
@@ -46,6 +48,7 @@ pub(crate) struct Epoll {
     /// Where all receives go, one after the other.
     scratch: Box<[u8]>,
     ready: VecDeque<Event<'static>>,
+    alertness: Alertness,
     conns: Slab<Conn>,
     /// Connections with bytes to be received.
     to_receive: Vec<Key>,
@@ -112,6 +115,7 @@ impl Epoll {
             waker,
             scratch: vec![0; options.buffer_bytes.max(1) as usize].into_boxed_slice(),
             ready: VecDeque::new(),
+            alertness: Alertness::new(options.alert),
             conns: Slab::new(),
             to_receive: Vec::new(),
             to_send: Vec::new(),
@@ -233,8 +237,11 @@ impl Epoll {
 
     pub(crate) fn turn(&mut self, wait: Wait, mut sink: impl FnMut(Event<'_>)) -> io::Result<usize> {
         self.send_all();
-        let patience = self.patience(wait);
-        self.poll(patience)?;
+        match self.patience(wait) {
+            Some(Duration::ZERO) => self.poll(Some(Duration::ZERO))?,
+            patience if matches!(wait, Wait::Alert(_)) => self.rest(patience)?,
+            patience => self.poll(patience)?,
+        }
         self.send_all();
         let mut told = 0;
         let mut tell = |event: Event<'_>| {
@@ -265,7 +272,7 @@ impl Epoll {
         if wait == Wait::No || !self.ready.is_empty() || !self.to_receive.is_empty() {
             return Some(Duration::ZERO);
         }
-        let mut patience = if let Wait::AtMost(time) = wait { Some(time) } else { None };
+        let mut patience = wait.longest();
         for (_, place) in self.listeners.iter_mut().filter(|(_, place)| place.readable) {
             let rest = match place.rests_until {
                 Some(until) => until.saturating_duration_since(Instant::now()),
@@ -274,6 +281,24 @@ impl Epoll {
             patience = Some(patience.map_or(rest, |time| time.min(rest)));
         }
         patience
+    }
+
+    /// Waits, awake for the first moment if that has paid.
+    fn rest(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let began = Instant::now();
+        let until = self.alertness.until(began);
+        self.poll(until.map_or(patience, |_| Some(Duration::ZERO)))?;
+        if let Some(until) = until {
+            while self.events.is_empty() && Instant::now() < until {
+                thread::yield_now();
+                self.poll(Some(Duration::ZERO))?;
+            }
+            if self.events.is_empty() {
+                self.poll(patience)?;
+            }
+        }
+        self.alertness.waited(began.elapsed());
+        Ok(())
     }
 
     /// Marks what is ready for what, and does nothing about it.

@@ -19,6 +19,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use self::buffers::Buffers;
 use crate::{
     Cause, ConnId, Event, ListenerId, Options, Wait, Waker,
+    alertness::Alertness,
     slab::{Key, Slab},
     socket,
 };
@@ -54,6 +56,7 @@ pub(crate) struct Ring {
     reaped: VecDeque<Completion>,
     /// What is to be told at the end of the next turn.
     ready: VecDeque<Event<'static>>,
+    alertness: Alertness,
     conns: Slab<Conn>,
     /// Connections to receive from, as of the next turn.
     to_receive: Vec<Key>,
@@ -137,6 +140,7 @@ impl Ring {
             under_way: 0,
             reaped: VecDeque::new(),
             ready: VecDeque::new(),
+            alertness: Alertness::new(options.alert),
             conns: Slab::new(),
             to_receive: Vec::new(),
             listeners: Slab::new(),
@@ -236,8 +240,11 @@ impl Ring {
 
     pub(crate) fn turn(&mut self, wait: Wait, mut sink: impl FnMut(Event<'_>)) -> io::Result<usize> {
         self.arm();
-        let patience = self.patience(wait);
-        self.enter(patience)?;
+        match self.patience(wait) {
+            Some(Duration::ZERO) => self.enter(Some(Duration::ZERO))?,
+            patience if matches!(wait, Wait::Alert(_)) => self.rest(patience)?,
+            patience => self.enter(patience)?,
+        }
         self.reap();
         let mut told = 0;
         let mut tell = |event: Event<'_>| {
@@ -308,7 +315,7 @@ impl Ring {
         if wait == Wait::No || !self.ready.is_empty() || !self.reaped.is_empty() {
             return Some(Duration::ZERO);
         }
-        let mut patience = if let Wait::AtMost(time) = wait { Some(time) } else { None };
+        let mut patience = wait.longest();
         if self.to_accept {
             for until in self.listeners.iter_mut().filter_map(|(_, place)| place.rests_until) {
                 let rest = until.saturating_duration_since(Instant::now());
@@ -316,6 +323,23 @@ impl Ring {
             }
         }
         patience
+    }
+
+    /// Waits, awake for the first moment if that has paid.
+    fn rest(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let began = Instant::now();
+        if let Some(until) = self.alertness.until(began) {
+            loop {
+                self.enter(Some(Duration::ZERO))?;
+                if !self.ring.completion().is_empty() || Instant::now() >= until {
+                    break;
+                }
+                thread::yield_now();
+            }
+        }
+        self.enter(patience)?;
+        self.alertness.waited(began.elapsed());
+        Ok(())
     }
 
     fn push(&mut self, entry: squeue::Entry) {

@@ -56,6 +56,7 @@ fn bad_values_name_line_key_value_and_what_was_expected() {
         ("enforce.auth.schemes=,", "expected digest, ip or ensemble; several with commas"),
         ("ringkeeper.backend=mio", "expected auto, uring or epoll"),
         ("ringkeeper.shards=0", "expected auto or a whole number from 1 to 256"),
+        ("ringkeeper.stayAwake=1001", "expected a whole number from 0 to 1000 (microseconds)"),
     ] {
         check(line, &[&format!("zoo.cfg:3: {line}: {expected}")]);
     }

@@ -234,6 +234,7 @@ fn every_honoured_setting_reaches_its_field() {
         ("ringkeeper.backend=epoll", |config| config.machine.backend == Backend::Epoll),
         ("ringkeeper.shards=7", |config| config.machine.shards == Some(7)),
         ("ringkeeper.shards=auto", |config| config.machine.shards.is_none()),
+        ("ringkeeper.stayAwake=0", |config| config.machine.stay_awake_us == 0),
     ];
     let without = config_of("");
     for (line, shows) in cases {
