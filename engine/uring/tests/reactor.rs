@@ -51,6 +51,7 @@ on_both_backends! {
     an_empty_send_is_told_as_sent
     a_second_send_is_refused_while_one_is_under_way
     turning_without_waiting_returns_at_once
+    who_stays_awake_hears_what_comes_and_sleeps_behind_the_moment
 }
 
 fn thousands_of_pipelined_messages_are_echoed_in_order(mut world: World) {
@@ -457,6 +458,24 @@ fn turning_without_waiting_returns_at_once(mut world: World) {
     }
     let before = Instant::now();
     assert_eq!(world.reactor.turn(Wait::AtMost(Duration::from_millis(5)), |_| {}).expect("turned"), 0);
+    assert!(before.elapsed() >= Duration::from_millis(4));
+}
+
+fn who_stays_awake_hears_what_comes_and_sleeps_behind_the_moment(mut world: World) {
+    world.reopen(&Options { alert: Duration::from_millis(1), ..Options::default() });
+    let waker = world.reactor.waker();
+    for _ in 0..20 {
+        waker.wake();
+        assert!(matches!(world.turn_for(Wait::Alert(DEADLINE))[..], [Told::Woken]));
+    }
+    for _ in 0..100 {
+        let waker = waker.clone();
+        let other = thread::spawn(move || waker.wake());
+        assert!(matches!(world.turn_for(Wait::Alert(DEADLINE))[..], [Told::Woken]));
+        other.join().expect("woken");
+    }
+    let before = Instant::now();
+    assert!(world.turn_for(Wait::Alert(Duration::from_millis(5))).is_empty());
     assert!(before.elapsed() >= Duration::from_millis(4));
 }
 
