@@ -26,7 +26,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 256 submissions, 4096 completions, 256 receive buffers of 16 KiB, a rest of 50 ms, awake for 100 µs.
+    /// 256 submissions, 4096 completions, 256 receive buffers of 16 KiB, a rest of 50 ms, awake for 200 µs.
     fn default() -> Options {
         Options {
             entries: 256,
@@ -34,7 +34,7 @@ impl Default for Options {
             buffers: 256,
             buffer_bytes: 16 * 1024,
             accept_rest: Duration::from_millis(50),
-            alert: Duration::from_micros(100),
+            alert: Duration::from_micros(200),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Config {
             read_only_mode: false,
             digests: true,
             close_session_lists_ephemerals: true,
-            machine: Machine { backend: Backend::Auto, shards: None, stay_awake_us: 100 },
+            machine: Machine { backend: Backend::Auto, shards: None, stay_awake_us: 200 },
             ensemble: None,
         }
     }
