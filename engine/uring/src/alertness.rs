@@ -4,7 +4,10 @@
 //! for what comes instead costs nobody anything who wants to run, because it yields each time; but it costs power, and looks busy. So it
 //! does that only where it pays each time: while one wait after the other is short, as under clients that ask again when they are answered.
 
-use std::time::{Duration, Instant};
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
 
 /// A sleep that took so much longer would have been short without the wake at its end.
 const WAKE: Duration = Duration::from_micros(50);
@@ -16,6 +19,7 @@ const ENOUGH: u8 = 8;
 const MOST: u8 = 16;
 
 /// What one thread has seen.
+#[derive(Clone, Copy)]
 pub(crate) struct Alertness {
     /// How long it stays awake.
     moment: Duration,
@@ -28,8 +32,20 @@ impl Alertness {
         Alertness { moment, short: 0 }
     }
 
+    /// Stays awake if that is worth it, and looks until there is something, or the moment is over. False: now it may sleep.
+    pub(crate) fn finds(self, began: Instant, mut look: impl FnMut() -> io::Result<bool>) -> io::Result<bool> {
+        let Some(until) = self.until(began) else { return Ok(false) };
+        loop {
+            let found = look()?;
+            if found || Instant::now() >= until {
+                return Ok(found);
+            }
+            thread::yield_now();
+        }
+    }
+
     /// Until when to look for events without sleeping.
-    pub(crate) fn until(&self, now: Instant) -> Option<Instant> {
+    fn until(&self, now: Instant) -> Option<Instant> {
         (!self.moment.is_zero() && self.short >= ENOUGH).then(|| now + self.moment)
     }
 

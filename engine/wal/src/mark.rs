@@ -29,10 +29,9 @@ pub const MARK_EVERY_MS: i64 = 1000;
 
 const MAGIC: [u8; 8] = *b"RKMARK01";
 const SLOT_BYTES: usize = 20;
-const SLOTS: [usize; 4] = [0, 4096, 8192, 12288];
-/// Who writes which.
-const IN_BACKGROUND: [usize; 2] = [0, 1];
-const AT_EPOCHS: [usize; 2] = [2, 3];
+/// Where the slots of each writer are.
+const IN_BACKGROUND: [usize; 2] = [0, 4096];
+const AT_EPOCHS: [usize; 2] = [8192, 12288];
 
 /// What a mark file says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +47,10 @@ pub enum Mark {
 /// Reads the mark of a log directory.
 pub fn read_mark(disk: &dyn Disk, dir: &Path) -> io::Result<Mark> {
     match disk.read(&dir.join(MARK_FILE)) {
-        Ok(bytes) => Ok(newest(&bytes, &[0, 1, 2, 3]).map_or(Mark::Unreadable, |(_, zxid)| Mark::At(zxid))),
+        Ok(bytes) => {
+            Ok(newest(&bytes, &[IN_BACKGROUND, AT_EPOCHS].concat())
+                .map_or(Mark::Unreadable, |(_, zxid)| Mark::At(zxid)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mark::Absent),
         Err(error) => Err(error),
     }
@@ -77,7 +79,7 @@ fn write(disk: &dyn Disk, dir: &Path, durable: Zxid, mine: [usize; 2]) -> io::Re
     };
     let slot = if before == Some(mine[0]) { mine[1] } else { mine[0] };
     let mut file = disk.open(&path, Mode::Buffered)?;
-    file.write_at(SLOTS[slot] as u64, &encode(durable))?;
+    file.write_at(slot as u64, &encode(durable))?;
     file.sync()
 }
 
@@ -93,7 +95,7 @@ fn encode(durable: Zxid) -> [u8; SLOT_BYTES] {
 /// The one of these slots that says most, and what it says.
 fn newest(file: &[u8], slots: &[usize]) -> Option<(usize, Zxid)> {
     let read = |slot: usize| {
-        let bytes = file.get(SLOTS[slot]..)?.first_chunk::<SLOT_BYTES>()?;
+        let bytes = file.get(slot..)?.first_chunk::<SLOT_BYTES>()?;
         let zxid = Zxid(i64::from_be_bytes(*bytes[8..].first_chunk::<8>()?));
         (encode(zxid) == *bytes).then_some((slot, zxid))
     };
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn any_wrong_byte_of_a_slot_makes_it_no_mark() {
-        for slot in [0, 4096] {
+        for slot in IN_BACKGROUND {
             for byte in 0..SLOT_BYTES {
                 let disk = disk();
                 write_mark(&disk, Path::new(DIR), Zxid(6)).unwrap();

@@ -648,7 +648,7 @@ impl WriteStage {
     /// The configuration's znode shows what this member goes by.
     pub(crate) fn show_config(&mut self) {
         let Some(view) = self.ensemble.as_deref().map(|ensemble| ensemble.view.clone()) else { return };
-        self.sequencer.show_config(&view.to_text(), Zxid(view.version()), self.now.wall);
+        self.shows(&view);
     }
 
     /// At a start. A newer configuration in the own history is shown as all of the history is, unless the own one has no version.

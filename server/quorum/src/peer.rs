@@ -931,10 +931,8 @@ impl Peer {
             learner.has_view(self.view.clone());
         }
         replica.activated(&self.view);
-        if let Some(recalled) = self.recalled.take() {
-            if recalled.version() > self.view.version() {
-                replica.shows(&recalled);
-            }
+        if let Some(recalled) = self.recalled.take().filter(|recalled| recalled.version() > self.view.version()) {
+            replica.shows(&recalled);
             self.see(recalled, Seen::Proposed, replica);
         }
     }

@@ -248,15 +248,14 @@ impl Worker {
         if let Some(host) = &mut self.host {
             until = until.min(host.stage.next_deadline());
         }
-        let ms = until.since(clock::now().mono).max(0) as u64;
-        let longest = Duration::from_millis(ms.max(1));
-        if self.is_alert() { Wait::Alert(longest) } else { Wait::AtMost(longest) }
+        let now = clock::now().mono;
+        let longest = Duration::from_millis(until.since(now).max(1) as u64);
+        if self.is_alert(now) { Wait::Alert(longest) } else { Wait::AtMost(longest) }
     }
 
     /// In an ensemble a write takes four or five steps one after the other, of which each waits for the one before.
-    fn is_alert(&mut self) -> bool {
+    fn is_alert(&mut self, now: Millis) -> bool {
         let Some(host) = self.host.as_mut().filter(|host| host.links.is_some()) else { return false };
-        let now = clock::now().mono;
         if host.stage.is_busy() {
             host.busy_at = now;
         }

@@ -306,6 +306,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Where a history ends that goes up to a zxid: the first zxid of an epoch names no transaction, and a snapshot may bear it.
+    pub fn end_of(&self, zxid: i64) -> i64 {
+        if zxid & 0xFFFF_FFFF == 0 { self.last_before(zxid) } else { zxid }
+    }
+
     /// The last transaction of the sequence up to a zxid, which may be the beginning of an epoch.
     pub fn last_before(&self, zxid: i64) -> i64 {
         self.by_zxid.range(..=zxid).next_back().map_or(0, |(zxid, _)| *zxid)
@@ -317,8 +322,7 @@ impl Ledger {
         let known = self.logs[node].txns.last_key_value().map_or(0, |(zxid, _)| *zxid);
         if !fresh && snapshot > known {
             // It was killed while it installed a leader's snapshot, and the start has completed that.
-            // The first zxid of an epoch names no transaction: what is before it is in the snapshot.
-            let end = if snapshot & 0xFFFF_FFFF == 0 { self.last_before(snapshot) } else { snapshot };
+            let end = self.end_of(snapshot);
             let leader = self.logs.iter().position(|log| log.txns.contains_key(&end));
             self.rebased(node, leader, end + 1)?;
         }

@@ -1128,11 +1128,7 @@ impl Simulation {
                 if self.machines[other].rotten || self.machines[other].fresh {
                     return false;
                 }
-                // The first zxid of an epoch names no transaction; a snapshot may bear it.
-                let durable = match self.ledger.durable_of(other) {
-                    first if first & 0xFFFF_FFFF == 0 => self.ledger.last_before(first),
-                    zxid => zxid,
-                };
+                let durable = self.ledger.end_of(self.ledger.durable_of(other));
                 let same = durable >= mine && durable <= self.ledger.last();
                 let promised = self.machines[other].epochs.0 >= self.machines[node].epochs.0;
                 same && promised && mine <= self.ledger.last()

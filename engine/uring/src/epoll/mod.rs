@@ -12,7 +12,6 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -237,10 +236,11 @@ impl Epoll {
 
     pub(crate) fn turn(&mut self, wait: Wait, mut sink: impl FnMut(Event<'_>)) -> io::Result<usize> {
         self.send_all();
-        match self.patience(wait) {
-            Some(Duration::ZERO) => self.poll(Some(Duration::ZERO))?,
-            patience if matches!(wait, Wait::Alert(_)) => self.rest(patience)?,
-            patience => self.poll(patience)?,
+        let patience = self.patience(wait);
+        if matches!(wait, Wait::Alert(_)) && patience != Some(Duration::ZERO) {
+            self.rest(patience)?;
+        } else {
+            self.poll(patience)?;
         }
         self.send_all();
         let mut told = 0;
@@ -285,17 +285,13 @@ impl Epoll {
 
     /// Waits, awake for the first moment if that has paid.
     fn rest(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let began = Instant::now();
-        let until = self.alertness.until(began);
-        self.poll(until.map_or(patience, |_| Some(Duration::ZERO)))?;
-        if let Some(until) = until {
-            while self.events.is_empty() && Instant::now() < until {
-                thread::yield_now();
-                self.poll(Some(Duration::ZERO))?;
-            }
-            if self.events.is_empty() {
-                self.poll(patience)?;
-            }
+        let (began, alertness) = (Instant::now(), self.alertness);
+        let found = alertness.finds(began, || {
+            self.poll(Some(Duration::ZERO))?;
+            Ok(!self.events.is_empty())
+        })?;
+        if !found {
+            self.poll(patience)?;
         }
         self.alertness.waited(began.elapsed());
         Ok(())

@@ -19,7 +19,6 @@ use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -240,10 +239,11 @@ impl Ring {
 
     pub(crate) fn turn(&mut self, wait: Wait, mut sink: impl FnMut(Event<'_>)) -> io::Result<usize> {
         self.arm();
-        match self.patience(wait) {
-            Some(Duration::ZERO) => self.enter(Some(Duration::ZERO))?,
-            patience if matches!(wait, Wait::Alert(_)) => self.rest(patience)?,
-            patience => self.enter(patience)?,
+        let patience = self.patience(wait);
+        if matches!(wait, Wait::Alert(_)) && patience != Some(Duration::ZERO) {
+            self.rest(patience)?;
+        } else {
+            self.enter(patience)?;
         }
         self.reap();
         let mut told = 0;
@@ -327,17 +327,14 @@ impl Ring {
 
     /// Waits, awake for the first moment if that has paid.
     fn rest(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let began = Instant::now();
-        if let Some(until) = self.alertness.until(began) {
-            loop {
-                self.enter(Some(Duration::ZERO))?;
-                if !self.ring.completion().is_empty() || Instant::now() >= until {
-                    break;
-                }
-                thread::yield_now();
-            }
+        let (began, alertness) = (Instant::now(), self.alertness);
+        let found = alertness.finds(began, || {
+            self.enter(Some(Duration::ZERO))?;
+            Ok(!self.ring.completion().is_empty())
+        })?;
+        if !found {
+            self.enter(patience)?;
         }
-        self.enter(patience)?;
         self.alertness.waited(began.elapsed());
         Ok(())
     }

@@ -151,8 +151,7 @@ impl Simulation {
                 continue;
             }
             let has = self.ledger.durable_of(heir);
-            // The first zxid of an epoch names no transaction, and nobody has it in a log.
-            let wanted = if zxid & 0xFFFF_FFFF == 0 { self.ledger.last_before(zxid) } else { zxid };
+            let wanted = self.ledger.end_of(zxid);
             hold(has >= wanted || self.machines[heir].rotten || self.machines[heir].fresh, "HandOverIsWhole", || {
                 format!("node {} votes for {leader} with {}, which has {}", node + 1, hex(zxid), hex(has))
             })?;
