@@ -223,13 +223,17 @@ class Ensemble:
         """Voters that serve and do not lead."""
         return [sid for sid in self.running if self.members[sid].mode() == "follower"]
 
-    def connect(self, sid, **more):
-        """A session at one member."""
+    def connect(self, sid, after=None, **more):
+        """A session at one member; with `after` that of an earlier connection, whose request numbers go on."""
+        if after:
+            more = {"session": after.session, "password": after.password, **more}
         m = self.members[sid]
         c = Conn(m.port, host=m.host, patience=more.pop("patience", 30))
         got = c.connect(**{"timeout": 60000, **more})
         if got is None or got.session == 0:
             raise NotStarted(f"member {sid} ({m.kind}) refused a session: {got}")
+        if after:
+            c.next_xid = after.next_xid
         return c
 
     def try_connect(self, sid, patience=3.0, **more):

@@ -273,8 +273,7 @@ def masters(stage, layout):
             assert c.burst(req.sync("/"), req.get_data(path))[1].data == b"y"
             for at in (leader, sid):
                 c.drop()
-                old, c = c, e.connect(at, session=c.session, password=c.password, timeout=5 * TICK_MS)
-                c.next_xid = old.next_xid
+                c = e.connect(at, after=c, timeout=5 * TICK_MS)
                 assert c.ok(req.exists(path)).stat.owner == c.session
             conns[path] = c
         for c in list(conns.values()) * pings:
@@ -562,8 +561,7 @@ def local(stage, layout):
             for other in others(e, sid):
                 got = e.try_connect(other, session=c.session, password=c.password)
                 assert got and got[1].session == 0, f"the session of {sid} is known at {other}: {got}"
-            conns[sid] = e.connect(sid, session=c.session, password=c.password)
-            conns[sid].next_xid = c.next_xid
+            conns[sid] = e.connect(sid, after=c)
             assert conns[sid].session == c.session and c.closed() == []
         for sid, c in conns.items():
             path, at = f"/local{sid}/mine", others(e, sid)[0]
@@ -582,8 +580,7 @@ def local(stage, layout):
                 near = e.connect(at)
                 near.ok(req.sync("/"))
                 near.quit()
-                moved = e.connect(at, session=c.session, password=c.password)
-                moved.next_xid = c.next_xid
+                moved = e.connect(at, after=c)
                 assert moved.session == c.session, "an upgraded session is the ensemble's"
                 moved.ok(req.sync("/"))
                 assert moved.ok(req.exists(path)).stat.owner == c.session and moved.do(req.create(path + "2", flags=EPHEMERAL)).err == 0
