@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -87,7 +87,7 @@ impl Server {
     fn new(plan: &Plan, who: Who) -> Result<Server, String> {
         let told = |error: std::io::Error| format!("{}: {error}", plan.directory.display());
         let directory = tempfile::Builder::new().prefix("compare-").tempdir_in(&plan.directory).map_err(told)?;
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(told)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], client::free_port()));
         for name in ["data", "log"] {
             fs::create_dir(directory.path().join(name)).map_err(told)?;
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ impl<'a> Launch<'a> {
 
     /// Starts it on what another one left.
     pub fn start_in(self, dir: TempDir) -> io::Result<Server> {
-        let port = TcpListener::bind((self.address, 0))?.local_addr()?.port();
+        let port = client::free_port();
         let addr: SocketAddr = format!("{}:{port}", self.address).parse().expect("an address and a port");
         let config = dir.path().join("zoo.cfg");
         let data = fs::canonicalize(dir.path())?.join("data");

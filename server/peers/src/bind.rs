@@ -217,10 +217,8 @@ mod tests {
 
     const WIRES: Wires = Wires { on_all_addresses: false, bind_tries: Some(3), tcp_keep_alive: false };
 
-    /// Two ports that are free at this address, most probably.
-    fn free_ports(host: &str) -> (u16, u16) {
-        let taken: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind((host, 0)).unwrap()).collect();
-        (taken[0].local_addr().unwrap().port(), taken[1].local_addr().unwrap().port())
+    fn free_ports() -> (u16, u16) {
+        (client::free_port(), client::free_port())
     }
 
     fn member(line: &str) -> MemberAddress {
@@ -233,7 +231,7 @@ mod tests {
 
     #[test]
     fn both_ports_are_taken_at_the_members_own_address() {
-        let (quorum, election) = free_ports("127.0.0.31");
+        let (quorum, election) = free_ports();
         let listeners =
             bind_with(Sid(1), &member(&format!("127.0.0.31:{quorum}:{election}")), &WIRES, &mut never()).unwrap();
         let local = |listeners: &[TcpListener]| listeners[0].local_addr().unwrap();
@@ -245,7 +243,7 @@ mod tests {
 
     #[test]
     fn every_address_of_the_machine_is_taken_where_that_is_asked_for() {
-        let (quorum, election) = free_ports("0.0.0.0");
+        let (quorum, election) = free_ports();
         // Not an address of this machine: other members see one of an address translation.
         let member = member(&format!("192.0.2.7:{quorum}:{election}"));
         let wires = Wires { on_all_addresses: true, ..WIRES };
@@ -258,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_tried_again_until_it_is_free_or_the_tries_are_used_up() {
-        let (quorum, election) = free_ports("127.0.0.35");
+        let (quorum, election) = free_ports();
         let member = member(&format!("127.0.0.35:{quorum}:{election}"));
         let mut holder = Some(TcpListener::bind(("127.0.0.35", quorum)).unwrap());
         let mut pauses = 0;
@@ -294,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_member_of_several_addresses_is_content_with_those_it_gets() {
-        let (quorum, election) = free_ports("127.0.0.36");
+        let (quorum, election) = free_ports();
         let member = member(&format!("127.0.0.36:{quorum}:{election}|192.0.2.7:2888:3888"));
         let mut pauses = 0;
         let listeners = bind_with(Sid(1), &member, &WIRES, &mut || pauses += 1).unwrap();
@@ -303,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_name_is_listened_at_wherever_it_leads_on_this_machine() {
-        let (quorum, election) = free_ports("127.0.0.1");
+        let (quorum, election) = free_ports();
         let listeners =
             bind_with(Sid(1), &member(&format!("localhost:{quorum}:{election}")), &WIRES, &mut never()).unwrap();
         assert!(listeners.election.iter().any(|listener| listener.local_addr().unwrap().ip().is_loopback()));
@@ -313,7 +311,7 @@ mod tests {
     /// for it to forget.
     #[test]
     fn a_server_that_is_started_again_gets_its_ports_at_once() {
-        let (quorum, election) = free_ports("127.0.0.37");
+        let (quorum, election) = free_ports();
         let member = member(&format!("127.0.0.37:{quorum}:{election}"));
         let listeners = bind_with(Sid(1), &member, &WIRES, &mut never()).unwrap();
         let mut client = TcpStream::connect(("127.0.0.37", election)).unwrap();

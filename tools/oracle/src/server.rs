@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl Server {
 
     fn spawn(kind: &Kind) -> io::Result<Server> {
         let dir = tempfile::Builder::new().prefix("oracle-").tempdir()?;
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], client::free_port()));
         let data = dir.path().join("data");
         fs::create_dir(&data)?;
         let cfg = dir.path().join("zoo.cfg");

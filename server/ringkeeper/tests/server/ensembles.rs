@@ -9,10 +9,9 @@ use proto::Code;
 
 use crate::harness::{Launch, Server, directory, patient, until};
 
-/// Ports of 127.0.0.1 that are free, most probably: for clients, learners and elections.
+/// Ports that are free: for clients, learners and elections.
 pub fn ports(count: usize) -> Vec<u16> {
-    let taken: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("bound")).collect();
-    taken.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+    (0..count).map(|_| client::free_port()).collect()
 }
 
 /// The server lines of members 1 to 3, at ports of their own.
