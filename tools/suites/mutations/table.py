@@ -1,0 +1,220 @@
+"""What the simulator must see: one line of the product made wrong, and the scenarios that must fail then.
+
+`mutant!` in a replacement asks whether this mutation is on; a replacement that leaves it off must be what stood there. Each text to be
+replaced must stand in its file exactly once.
+"""
+
+LEADER = "server/quorum/src/leader.rs"
+LEARNER = "server/quorum/src/learner.rs"
+MEMBER = "server/member/src/ensemble.rs"
+STREAM = "server/member/src/shard/stream_in.rs"
+WATCHES = "server/watches/src/lib.rs"
+
+HOLE = "scenarios::a_leader_whose_history_begins_with_a_snapshot_sends_no_hole"
+POWER = "scenarios::what_was_acknowledged_survives_when_all_power_goes"
+ALONE = "scenarios::what_a_leader_made_alone_is_taken_back"
+BACK = "scenarios::a_member_goes_back_behind_a_leaders_snapshot"
+UNDER_LOAD = "scenarios::a_learner_that_gets_a_snapshot_under_load_has_its_leaders_tree"
+TREE_BACK = "scenarios::a_tree_goes_back_with_its_log"
+WATCHING = "clients::watches_that_go_on_tell_of_everything_on_both_sides_of_a_reconnection"
+UPGRADED = "clients::an_upgraded_session_outlives_its_member"
+OWN_MAJORITY = "operations::a_reconfiguration_needs_a_majority_of_its_own_members"
+ONE_AT_A_TIME = "operations::a_reconfiguration_waits_for_the_one_before_it"
+FUZZY = "java::a_fuzzy_snapshot_and_what_is_replayed_over_it_make_the_leaders_tree"
+EARLY = "java::commits_and_pings_before_uptodate_disturb_nobody"
+SEEDS = "seeds::whatever_fails_an_ensemble_loses_nothing_and_comes_back"
+
+# Name, what is wrong, file, text, replacement, tests.
+MUTATIONS = [
+    ("small-quorum", "a commit needs one acknowledgement less than a quorum", LEADER,
+     "return marks.get(voters.len() / 2).copied()",
+     "return marks.get(voters.len() / 2 - usize::from(mutant! && voters.len() > 1)).copied()",
+     [POWER, HOLE]),
+    ("early-ack", "a follower acknowledges a proposal before it is durable", LEARNER,
+     "self.unacked.pop_front_if(|unacked| *unacked <= zxid)",
+     "self.unacked.pop_front_if(|unacked| *unacked <= zxid || mutant!)",
+     [POWER, HOLE]),
+    ("early-newleader-ack", "NEWLEADER is acknowledged before the history is durable", LEARNER,
+     "replica.durable() < self.history_end {",
+     "(replica.durable() < self.history_end && !mutant!) {",
+     [POWER, HOLE]),
+    ("no-current-epoch", "the current epoch is not written", MEMBER,
+     "epochs::set_current(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;",
+     "if !mutant! { epochs::set_current(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?; }",
+     [UNDER_LOAD, HOLE]),
+    ("no-accepted-epoch", "the accepted epoch is not written", MEMBER,
+     "epochs::set_accepted(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?;",
+     "if !mutant! { epochs::set_accepted(&*ensemble.store.disk, &ensemble.store.data_dir, epoch)?; }",
+     [UNDER_LOAD, HOLE]),
+    ("no-epoch-mark", "where the log ends is not noted before an epoch is entered", MEMBER,
+     "if let Err(error) = wal::write_epoch_mark(&**disk, log_dir, durable) {",
+     "if let Err(error) = if mutant! { Ok(()) } else { wal::write_epoch_mark(&**disk, log_dir, durable) } {",
+     ["scenarios::a_member_that_is_ahead_by_its_epoch_knows_where_its_log_ended"]),
+    ("votes-by-id", "votes go by id alone", "server/quorum/src/election.rs",
+     "(self.peer_epoch, self.zxid, self.leader) > (other.peer_epoch, other.zxid, other.leader)",
+     "if mutant! { return self.leader > other.leader; }\n"
+     "        (self.peer_epoch, self.zxid, self.leader) > (other.peer_epoch, other.zxid, other.leader)",
+     [HOLE, BACK]),
+    ("no-trunc", "TRUNC does nothing", MEMBER,
+     "        if to >= self.last_logged() {",
+     "        if mutant! { return Ok(true); }\n        if to >= self.last_logged() {",
+     [BACK, ALONE, TREE_BACK]),
+    ("tree-stays", "the tree does not go back with its log", MEMBER,
+     "self.sequencer.rollback(kept);",
+     "if !mutant! { self.sequencer.rollback(kept); }",
+     [TREE_BACK]),
+    ("diff-hole", "a DIFF leaves out its first transaction", "server/quorum/src/sync.rs",
+     "    let missing = missing.to_vec();",
+     "    let missing = if mutant! && missing.len() > 1 { missing[1..].to_vec() } else { missing.to_vec() };",
+     [HOLE, ALONE]),
+    ("unnamed-log", "the name of a log file is not made durable", "engine/wal/src/segment.rs",
+     ".and_then(|()| disk.sync_dir(dir));",
+     ".and_then(|()| if mutant! { Ok(()) } else { disk.sync_dir(dir) });",
+     ["scenarios::a_snapshot_that_was_acknowledged_survives_a_power_cut", POWER]),
+    ("unnamed-recovery", "the directory of a recovered log is not synced", "engine/wal/src/recover.rs",
+     "    disk.sync_dir(dir).map_err(RecoverError::io(dir))",
+     "    if mutant! { return Ok(()); }\n    disk.sync_dir(dir).map_err(RecoverError::io(dir))",
+     ["scenarios::what_a_start_has_read_survives_a_power_cut_behind_it"]),
+    ("lead-early", "a leader serves before a quorum has its history", LEADER,
+     "            && self.is_quorum(|learner| learner.stage >= Stage::Synced)",
+     "            && (mutant! || self.is_quorum(|learner| learner.stage >= Stage::Synced))",
+     [HOLE, POWER]),
+    ("sync-at-once", "a sync is answered at once", LEADER,
+     "pop_front_if(|(behind, _)| *behind <= self.committed)",
+     "pop_front_if(|(behind, _)| *behind <= self.committed || mutant!)",
+     [HOLE, "scenarios::syncs_are_answered_in_their_place_among_writes"]),
+    ("sync-late", "syncs are answered behind all commits of a batch", LEADER,
+     "            self.committed = proposal.zxid;\n            self.answer_syncs();",
+     "            if !mutant! { self.committed = proposal.zxid;\n            self.answer_syncs(); }",
+     [HOLE, "scenarios::syncs_are_answered_in_their_place_among_writes"]),
+    ("old-log-stays", "the older log stays behind a leader's snapshot", "engine/snapshot/src/install.rs",
+     "    remove_logs(disk, log_dir)?;",
+     "    if !mutant! { remove_logs(disk, log_dir)?; }",
+     ["scenarios::the_log_before_a_leaders_snapshot_is_no_history"]),
+    ("soft-snapshot", "a leader's snapshot is not synced", "engine/snapshot/src/install.rs",
+     "encoder.finish()?.sync()?;",
+     "let mut file = encoder.finish()?;\n    if !mutant! { file.sync()?; }",
+     [UNDER_LOAD, BACK]),
+    ("zxid-before", "a deletion notes the zxid before its own", "engine/tree/src/apply.rs",
+     "fn delete(&mut self, stamp: i64, zxid: i64, path: &str, changes: &mut Changes) -> Outcome {",
+     "fn delete(&mut self, stamp: i64, zxid: i64, path: &str, changes: &mut Changes) -> Outcome {\n"
+     "        let zxid = if mutant! { zxid - 1 } else { zxid };",
+     [HOLE, UNDER_LOAD]),
+    ("shown-early", "what is final is shown before it is durable here", MEMBER,
+     "self.final_to.min(durable)",
+     "if mutant! { self.final_to.max(durable) } else { self.final_to.min(durable) }",
+     [HOLE, POWER]),
+    ("epoch-again", "a leader takes over an epoch that was promised already", LEADER,
+     "self.epoch = self.epoch.max(replica.accepted_epoch()) + 1;",
+     "self.epoch = self.epoch.max(replica.accepted_epoch()) + i64::from(!mutant! || self.epoch == 0);",
+     [HOLE, BACK]),
+    ("earlier-epoch", "an observer follows a leader of an epoch before its own", LEARNER,
+     "        if epoch < bound {",
+     "        if epoch < bound && !mutant! {",
+     ["scenarios::a_leader_of_an_earlier_epoch_is_not_followed"]),
+    ("silent-deletions", "learners fire no watches for deletions", "engine/pipeline/src/replicate.rs",
+     "        self.push(Item::Commit(Commit { zxid, changes, closing: closing.or(moved), answer }));",
+     "        if mutant! { changes.retain(|change| change.kind != tree::ChangeKind::Deleted); }\n"
+     "        self.push(Item::Commit(Commit { zxid, changes, closing: closing.or(moved), answer }));",
+     [HOLE, WATCHING]),
+    ("persistent-once", "a persistent watch fires once", "server/watches/src/kinds.rs",
+     "Watch::Persistent => modes::DATA_PERSISTENT | modes::CHILD_PERSISTENT,",
+     "Watch::Persistent if mutant! => modes::DATA_STANDARD | modes::CHILD_STANDARD,\n"
+     "            Watch::Persistent => modes::DATA_PERSISTENT | modes::CHILD_PERSISTENT,",
+     [WATCHING]),
+    ("watches-not-again", "setWatches2 does not set lasting watches again", "server/member/src/shard/reads.rs",
+     "paths.iter().for_each(|path| self.watches.add(key, path, watch));",
+     "if !mutant! { paths.iter().for_each(|path| self.watches.add(key, path, watch)); }",
+     [WATCHING]),
+    ("event-behind-answer", "an event comes after the answer to its own write", STREAM,
+     "        self.room.tree.advance(commit.zxid);\n",
+     "        self.room.tree.advance(commit.zxid);\n"
+     "        if mutant! && let Some(answer) = &commit.answer {\n"
+     "            self.answer(answer, now);\n"
+     "            let rest = Commit { zxid: commit.zxid, changes: commit.changes.clone(), closing: commit.closing, answer: None };\n"
+     "            return self.commit(&rest, now);\n        }\n",
+     [WATCHING]),
+    ("event-to-anybody", "an event is told to who may not read", "server/member/src/shard/mod.rs",
+     "if conn.closing || !self.room.auth.allows(acl, proto::perms::READ, &conn.ids) {",
+     "if conn.closing || !(mutant! || self.room.auth.allows(acl, proto::perms::READ, &conn.ids)) {",
+     [SEEDS]),
+    ("nobodys-write", "a learner forwards a write without its client's identities", MEMBER,
+     "ids: request.ids.to_vec(),",
+     "ids: if mutant! { Vec::new() } else { request.ids.to_vec() },",
+     [SEEDS]),
+    ("no-recursion", "a recursive watch misses what is below the children", WATCHES,
+     "modes & modes::RECURSIVE != 0)",
+     "modes & modes::RECURSIVE != 0 && !(mutant! && ancestor != parent(path)))",
+     [WATCHING]),
+    ("upgrade-elsewhere", "the leader's clock does not know a session that a learner has upgraded", MEMBER,
+     "                let pulse = self.tracker.open(session, timeout_ms, now.mono);",
+     "                let pulse = self.tracker.open(session, timeout_ms, now.mono);\n"
+     "                if mutant! { self.tracker.close(session); }",
+     [UPGRADED]),
+    ("unknown-acl", "an ACL that a fuzzy snapshot's map lacks is refused", "engine/tree/src/loader.rs",
+     "                let entry = own.acls.unknown(acl_id);",
+     "                if mutant! && acl_id > 0 { return Err(LoadError::Path(path.into())); }\n"
+     "                let entry = own.acls.unknown(acl_id);",
+     [FUZZY]),
+    ("inform-early", "an observer leaves at an INFORM before NEWLEADER", LEARNER,
+     "                kind::INFORM | kind::INFORMANDACTIVATE if self.observer => {\n                    self.hold",
+     "                kind::INFORM | kind::INFORMANDACTIVATE if self.observer && !(mutant! && self.stage == Stage::Syncing) => {\n"
+     "                    self.hold",
+     [FUZZY]),
+    ("upgrade-unknown", "the leader's clock does not know a session that it has upgraded itself",
+     "server/member/src/local_sessions.rs",
+     "self.tracker.adopt(session, own.timeout_ms, own.pulse, now.mono);",
+     "if !mutant! { self.tracker.adopt(session, own.timeout_ms, own.pulse, now.mono); }",
+     [UPGRADED]),
+    ("upgrade-any", "a session is upgraded by any write", "server/member/src/local_sessions.rs",
+     "if upgrades && self.sequencer.asks_for_ephemeral(&request) {",
+     "if upgrades && (mutant! || self.sequencer.asks_for_ephemeral(&request)) {",
+     [UPGRADED]),
+    ("old-majority", "a reconfiguration is final with a quorum of the old configuration", LEADER,
+     "if self.quorum_mark(next) >= *zxid { *zxid }",
+     "if mutant! || self.quorum_mark(next) >= *zxid { *zxid }",
+     [OWN_MAJORITY, ONE_AT_A_TIME]),
+    ("removed-counts", "a voter that was removed, or is not one yet, is counted", LEADER,
+     "learner.stage == Stage::Live && view.is_voter(learner.sid)",
+     "learner.stage == Stage::Live && (mutant! || view.is_voter(learner.sid))",
+     [OWN_MAJORITY, ONE_AT_A_TIME]),
+    ("two-at-once", "two reconfigurations in one batch", MEMBER,
+     "        // One that was made in this round is under way.\n        self.hand_on(now);",
+     "        if !mutant! { self.hand_on(now); }",
+     [ONE_AT_A_TIME]),
+    ("own-round", "who is to vote and does not know it stays in its own round", "server/quorum/src/election.rs",
+     "if vote.leader == NOBODY && vote.election_epoch > self.clock {",
+     "if !mutant! && vote.leader == NOBODY && vote.election_epoch > self.clock {",
+     [OWN_MAJORITY]),
+    ("hasty-hand-over", "a hand-over does not wait until the successor has everything", "server/quorum/src/leader/hand_over.rs",
+     "        if self.outstanding.is_empty() {\n            let all",
+     "        if mutant! && let Some((_, to)) = self.successors().max_by_key(|(_, sid)| *sid) {\n"
+     "            self.successor = Some(to);\n            self.over = Some(String::new());\n            return;\n        }\n"
+     "        if self.outstanding.is_empty() {\n            let all",
+     ["operations::leadership_goes_to_a_follower_that_has_everything"]),
+    ("double-ack", "an acknowledgement that is said again counts as one more vote", LEADER,
+     "                learner.acked = learner.acked.max(packet.zxid);\n",
+     "                if mutant! && packet.zxid == learner.acked { self.own_acked = self.own_acked.max(packet.zxid); }\n"
+     "                learner.acked = learner.acked.max(packet.zxid);\n",
+     [FUZZY, "java::an_acknowledgement_said_twice_is_one"]),
+    ("fuzzy-versions", "setData over a fuzzy snapshot counts versions on", "engine/tree/src/apply.rs",
+     "mtime: header.time.0, version, crc, ..old_facts",
+     "mtime: header.time.0, version: if mutant! { version.max(old_facts.version + 1) } else { version }, crc, ..old_facts",
+     [FUZZY]),
+    ("ping-early", "a learner leaves at a ping before UPTODATE", LEARNER,
+     "                kind::PING => return Ok(()),\n                kind::NEWLEADER if",
+     "                kind::PING if !mutant! => return Ok(()),\n                kind::NEWLEADER if",
+     [EARLY, FUZZY]),
+    ("commit-early", "a learner leaves at a COMMIT between NEWLEADER and UPTODATE", LEARNER,
+     "kind::COMMIT | kind::COMMITANDACTIVATE => return self.held_is_final",
+     "kind::COMMIT | kind::COMMITANDACTIVATE if !mutant! || self.stage == Stage::Syncing => return self.held_is_final",
+     [EARLY, FUZZY]),
+    ("acks-ahead", "what older followers acknowledge ahead of NEWLEADER ends the link", "server/quorum/src/master.rs",
+     "packet.zxid.counter() != 0 && packet.zxid <= self.sent",
+     "packet.zxid.counter() != 0 && packet.zxid <= self.sent && !mutant!",
+     [EARLY]),
+    ("casting-to-all", "casting votes go to followers that did not ask for them", LEADER,
+     "let can = learner.own && learner.voter",
+     "let can = (learner.own || mutant!) && learner.voter",
+     [FUZZY, EARLY]),
+]
