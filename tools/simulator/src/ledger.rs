@@ -277,19 +277,27 @@ impl Ledger {
         log.durable = log.durable.min(to);
     }
 
-    /// The last that `leader` has before `first`.
+    /// Whose log has what a leader sent that comes before `first`: the leader's, or, if it has lost that since, somebody's who has it still.
+    fn source(&self, leader: Option<usize>, first: i64) -> Option<usize> {
+        let leader = leader?;
+        let has = |node: &usize| self.logs[*node].txns.contains_key(&(first - 1));
+        std::iter::once(leader).chain(0..self.logs.len()).find(has).or(Some(leader))
+    }
+
+    /// The last that `leader` had before `first`.
     pub fn last_of(&self, leader: Option<usize>, first: i64) -> Option<i64> {
-        self.logs[leader?].txns.range(..first).next_back().map(|(zxid, _)| *zxid)
+        self.logs[self.source(leader, first)?].txns.range(..first).next_back().map(|(zxid, _)| *zxid)
     }
 
     /// What a member has before `first` is as `leader` has it, from which it took a snapshot; or as it was before, cut there.
     pub fn rebased(&mut self, node: usize, leader: Option<usize>, first: i64) -> Held {
         let delivered = self.logs[node].delivered.unwrap_or(0);
+        let source = self.source(leader, first).filter(|source| *source != node);
         let old: BTreeMap<i64, Payload> =
             std::mem::take(&mut self.logs[node].txns).into_iter().filter(|(z, _)| *z < first).collect();
-        let txns = match leader.filter(|leader| *leader != node) {
-            Some(leader) => {
-                self.logs[leader].txns.range(..first).map(|(zxid, payload)| (*zxid, Arc::clone(payload))).collect()
+        let txns = match source {
+            Some(source) => {
+                self.logs[source].txns.range(..first).map(|(zxid, payload)| (*zxid, Arc::clone(payload))).collect()
             }
             None => old.clone(),
         };
@@ -659,5 +667,39 @@ fn created(txn: &Txn<'_>) -> Vec<String> {
         }
         Txn::Multi { members } => members.iter().flat_map(|(_, member)| created(member)).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: i64 = 1 << 32;
+
+    fn ledger(ends: &[i64]) -> Ledger {
+        let mut ledger = Ledger::new(ends.len(), Membership::default());
+        for (node, end) in ends.iter().enumerate() {
+            for zxid in 1..=*end {
+                ledger.logged(node, Zxid(EPOCH + zxid), Arc::from(zxid.to_be_bytes())).unwrap();
+            }
+        }
+        ledger
+    }
+
+    /// Its transactions were on their way when the leader died, and its disk had not all of them (seed 705341).
+    #[test]
+    fn a_leader_may_lose_what_it_has_sent_before_it_arrives() {
+        let mut ledger = ledger(&[3, 3, 0]);
+        ledger.started(0, EPOCH + 1, 0, false).unwrap();
+        ledger.rebased(1, Some(0), EPOCH + 4).unwrap();
+        ledger.rebased(2, Some(0), EPOCH + 4).unwrap();
+        assert_eq!((ledger.logged_of(0), ledger.logged_of(1), ledger.logged_of(2)), (EPOCH + 1, EPOCH + 3, EPOCH + 3));
+    }
+
+    #[test]
+    fn what_a_member_has_alone_does_not_outlast_a_leaders_snapshot() {
+        let mut ledger = ledger(&[2, 3]);
+        ledger.rebased(1, Some(0), EPOCH + 3).unwrap();
+        assert_eq!(ledger.logged_of(1), EPOCH + 2);
     }
 }
